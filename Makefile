@@ -167,7 +167,7 @@ soak: setup ## Malformed bodies, kills of the service and of every flow, swaps o
 	  $(BIN)/python -m pytest --timeout 7200 -s \
 	  tests/integration/test_kills.py tests/integration/test_loop.py tests/integration/test_swaps.py tests/integration/test_together.py \
 	  tests/integration/test_surroundings_with_servers.py
-	@DRIFTWHEEL_CLOCK=back $(BIN)/python -m pytest --timeout 7200 tests/containers/test_clock_jumps.py
+	@DRIFTWHEEL_CLOCK=back $(BIN)/python -m pytest tests/containers/test_clock_jumps.py
 
 lock: ## Resolve the versions and their hashes anew (UPGRADE=--upgrade raises all, UPGRADE="--upgrade-package X" one)
 	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup

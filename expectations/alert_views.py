@@ -45,19 +45,14 @@ class DecisionMade:
         return self.action in TURNED
 
     @property
-    def held(self) -> bool:
-        """Whether no window was looked at, as the newest data broke their expectations."""
-        return self.action == "hold"
-
-    @property
     def of_drift(self) -> bool:
         """Whether what it found is drift: no loss is known."""
-        return not self.held and (self.cause == "drift" or (self.cause == "unknown" and self.alert))
+        return self.cause == "drift" or (self.cause == "unknown" and self.alert)
 
     @property
     def of_loss(self) -> bool:
         """Whether what it found is a loss that is neither drift nor that of a release."""
-        other = self.held or self.of_drift or self.cause == "release"
+        other = self.of_drift or self.cause == "release"
         return not other and (self.alert or self.turns)
 
 
@@ -89,20 +84,17 @@ class LossByHour:
 
     Attributes
     ----------
-    rises : bool
-        Whether its alarm stands.
     new : bool
-        Whether that was found now.
+        Whether its alarm rang now.
     odds : float
         That the loss rose, to 1.
     at, since : datetime or None
-        When the alarm rang, and when the rise most likely began.
+        When the alarm that stands rang, None where none does, and when the rise most likely began.
     size : float or None
         The rise in deviations of an hour.
     """
 
     bundle: str
-    rises: bool
     new: bool
     odds: float = 1.0
     at: datetime | None = None

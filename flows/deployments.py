@@ -27,6 +27,7 @@ from prefect.schedules import Cron, Schedule
 from expectations.errors import DriftwheelError, StackError
 from expectations.loading import LoadedUseCase
 from flows.automations import EVENTS, automate
+from flows.dead_runs import DEPLOYED_TAG
 from flows.left_out import forget_left_out, note_left_out
 from flows.messenger import Messenger, MonitorSchedules, note_schedules
 from flows.planned import our_deployments, plan_anew
@@ -74,7 +75,7 @@ def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database)
                 f"flows.{name}.{name}",
                 name=usecase.name,
                 parameters={"usecase": usecase.name},
-                tags=["driftwheel", usecase.name],
+                tags=[DEPLOYED_TAG, usecase.name],
                 description=f"{usecase.spec.title} {description}",
                 schedules=schedules,
                 paused=known.paused if known else False,

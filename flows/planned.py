@@ -20,6 +20,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
+from flows.dead_runs import DEPLOYED_TAG
 from flows.superseded import SCHEDULED_TAG
 
 MARGIN = timedelta(minutes=1)
@@ -72,7 +73,7 @@ def plan_anew(client: SyncPrefectClient) -> list[str]:
 
 def our_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
     """Return all deployments of use cases, of which Prefect names so many in one answer."""
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["driftwheel"]))
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[DEPLOYED_TAG]))
     found: list[DeploymentResponse] = []
     while len(found) % _PAGE == 0:
         page = client.read_deployments(deployment_filter=ours, limit=_PAGE, offset=len(found))

@@ -22,6 +22,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
+from flows.dead_runs import DEPLOYED_TAG
 from tasks.stores.retries import reason
 
 SCHEDULED_TAG = "auto-scheduled"
@@ -38,7 +39,7 @@ def skip_superseded(client: SyncPrefectClient) -> int:
     """
     due = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        tags=FlowRunFilterTags(all_=[SCHEDULED_TAG, "driftwheel"]),
+        tags=FlowRunFilterTags(all_=[SCHEDULED_TAG, DEPLOYED_TAG]),
         next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC)),
     )
     waiting: dict[tuple[UUID | None, str], list[UUID]] = {}

@@ -94,12 +94,11 @@ WINDOWS = (
 
 DECISIONS = (
     DecisionMade("keep", "none", "as good as ever", window=_GOOD.window, version="2", status="good"),
-    DecisionMade("hold", "held", "the suite is broken"),
     DecisionMade("keep", "drift", "drift in x", window=_GOOD.window, version="2", status="good", lost=True),
     DecisionMade("warn", "decay", "rmse 3", alert=True, window=_GOOD.window, version="2", status="violated"),
     DecisionMade("retrain", "decay", "rmse 3", window=_GOOD.window, version="2", status="violated"),
 )
-"""Decisions about nothing, held data, drift, a loss nobody is to retrain for, and one that opens a turn."""
+"""Decisions about nothing, drift, a loss nobody is to retrain for, and one that opens a turn."""
 FEEDBACK = (
     UnmatchedLabels(0, None, None, {}),
     UnmatchedLabels(0, None, None, {}, timedelta(days=30)),
@@ -107,9 +106,9 @@ FEEDBACK = (
 )
 """No labels that name no prediction, none for a month, and some."""
 LOSSES = (
-    LossByHour("b" * 64, rises=False, new=False),
-    LossByHour("b" * 64, rises=True, new=False, odds=30.0, at=_START),
-    LossByHour("b" * 64, rises=True, new=True, odds=30.0, at=_START, since=_START, size=0.5),
+    LossByHour("b" * 64, new=False),
+    LossByHour("b" * 64, new=False, odds=30.0, at=_START),
+    LossByHour("b" * 64, new=True, odds=30.0, at=_START, since=_START, size=0.5),
 )
 """A loss that does not rise, one that does, and one that was found to now."""
 _SEEN: dict[type[AlertRule], tuple[object, ...]] = {

@@ -142,5 +142,5 @@ def worth_of(back: Sequence[Mapping[str, Any]], *, first: bool = False) -> tuple
 
 def _word(mean: float, deviation: float) -> tuple[str, Tone]:
     if abs(mean) <= _SURE * deviation:
-        return "cannot be told", "unknown"
+        return "undetermined", "unknown"
     return ("yes", "good") if mean > 0 else ("no", "worse")

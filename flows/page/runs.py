@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from flows.dead_runs import DEPLOYED_TAG
 from flows.page.answers import (
     Deployed,
     Run,
@@ -30,7 +31,7 @@ _TIMED = 400
 """Runs whose tasks' durations are kept."""
 _DEPLOYMENTS = 1000
 _PAGE = 200
-_DRIFTWHEEL = {"tags": {"all_": ["driftwheel"]}}
+_DRIFTWHEEL = {"tags": {"all_": [DEPLOYED_TAG]}}
 _QUIET = ("SCHEDULED",)
 
 

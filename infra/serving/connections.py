@@ -216,7 +216,7 @@ class Connection(BoundedConnection):
     def on_body(self, body: bytes) -> None:
         """Gather the body; what is beyond the limit is counted and not kept."""
         self._untold_bytes -= len(body)
-        if self._deaf:
+        if self._deaf or (self._short and self.transport.is_closing()):  # answered before it came
             return
         if not self._short or self.predictions is None:
             super().on_body(body)
@@ -226,10 +226,10 @@ class Connection(BoundedConnection):
             self._parts.append(body)
             if self._size - len(body) <= PIECE_BYTES < self._size:
                 refused = self.predictions.refuse_at_opening(self._path, self._admitted, self._parts)
-                if refused is not None and not self.transport.is_closing():
+                if refused is not None:
                     self._parts = []
                     self._reply(refused, keep=False)
-        elif not self.transport.is_closing():
+        else:
             self._parts = []
             self._reply(self.predictions.too_large(self._admitted.request_id), keep=False)
 

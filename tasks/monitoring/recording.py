@@ -59,15 +59,15 @@ def _record_findings(job: Job, connection: Connection, decision: Decision, measu
 
     Held data and a release that is taken back are no alert rules: they stop the loop, and change who answers.
     """
+    if decision.action == "hold":  # no window was looked at: what rules found stands
+        job.database.record(connection, describe(job.name, "held", "failure", decision.summary), job.as_of)
+        return
     made = DecisionMade(decision.action, decision.cause, decision.summary, decision.alert)
     evidence: dict[str, Any] = {}
     if measured is not None:
         evidence = {**measured.window.to_dict(), "version": measured.version, "status": measured.status}
         lost = expected_status(measured) == "violated"
         made = replace(made, window=measured.window, version=measured.version, status=measured.status, lost=lost)
-    if made.held:
-        job.database.record(connection, describe(job.name, "held", "failure", decision.summary), job.as_of)
-        return
     if decision.cause == "release":
         found = describe(job.name, "rollback", "warning", decision.summary, evidence)
         job.database.record(connection, found, job.as_of)

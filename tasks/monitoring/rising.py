@@ -38,8 +38,8 @@ def watch_loss(job: Job) -> LookResult | None:
     What was lost on the holdout it was judged on is the reference, or its own first week where that is too short. An
     hour waits, and all after it, until enough of its labels are there, a window's length at most after they are ripe;
     one without a label is left out. State and finding are one transaction, so an hour is looked at once. The finding is
-    evidence, and no alert: a loss that rises is no proof that a fresh model would lose less. Without a clock there are
-    no hours to look at.
+    information unless its rule says otherwise: a loss that rises is no proof that a fresh model would lose less.
+    Without a clock there are no hours to look at.
     """
     champion = current_champion(job)
     spec = job.usecase.spec
@@ -111,4 +111,4 @@ def _losses(job: Job, champion: Bundle, begin: datetime, end: datetime) -> Itera
 def _seen(champion: Bundle, verdict: LookResult, *, new: bool) -> LossByHour:
     since = datetime.fromtimestamp(verdict.since, UTC) if verdict.since is not None else None
     at = datetime.fromtimestamp(verdict.rang_at, UTC) if verdict.rang_at is not None else None
-    return LossByHour(champion.digest, verdict.rung, new, verdict.odds, at, since, verdict.size)
+    return LossByHour(champion.digest, new, verdict.odds, at, since, verdict.size)

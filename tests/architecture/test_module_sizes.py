@@ -2,19 +2,18 @@
 
 from tests.architecture.test_rooms import ROOMS, ROOT
 
-MAX_LINES, MAX_LINES_OF_LONGER = 310, 400
+MAX_LINES = 310
 """About 300: a few lines more are no reason to cut."""
 LONGER = {
-    "infra/serving/app.py",
-    "infra/serving/predicting.py",
-    "infra/serving/protocol.py",
-    "infra/serving/row_reader.py",
-    "tasks/collection/collecting.py",
-    "tasks/collection/joining.py",
-    "tasks/collection/reading.py",
-    "tasks/training/judging.py",
+    "infra/serving/predicting.py": 385,
+    "infra/serving/protocol.py": 319,
+    "infra/serving/row_reader.py": 323,
+    "tasks/collection/collecting.py": 367,
+    "tasks/collection/joining.py": 340,
+    "tasks/collection/reading.py": 312,
+    "tasks/training/judging.py": 319,
 }
-"""Modules that were longer when this was written: none is added, and whoever cuts one takes it out."""
+"""Modules that were longer when this was written, with their lines: each may only shrink, until it is taken out."""
 
 
 def test_no_module_is_longer_than_a_person_reads_at_once() -> None:
@@ -23,6 +22,6 @@ def test_no_module_is_longer_than_a_person_reads_at_once() -> None:
         for room in ROOMS
         for path in (ROOT / room).rglob("*.py")
     }
-    longer = {name for name, count in lines.items() if count > MAX_LINES}
-    assert longer - LONGER == set(), "cut these by subject"
-    assert max(lines.values()) <= MAX_LINES_OF_LONGER
+    grown = {name: count for name, count in lines.items() if count > LONGER.get(name, MAX_LINES)}
+    assert grown == {}, "cut these by subject"
+    assert {name for name in LONGER if lines.get(name, 0) <= MAX_LINES} == set(), "short by now: take them out"

@@ -622,7 +622,7 @@ def test_the_first_windows_of_a_champion_have_nothing_to_be_held_against(job: Jo
     served(job, "2011-04-01", "2011-05-01")
     watching.measure_windows(job)
     (content,) = kept(job)
-    assert content["causes"]["words"] == "cannot be told: no earlier window of this champion with known labels"
+    assert content["causes"]["words"] == "undetermined: no earlier window of this champion with known labels"
     assert "why:" not in deciding.decide_now(job).decision.summary
 
 

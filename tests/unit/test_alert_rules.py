@@ -20,6 +20,7 @@ from expectations.slots import ALERT_RULES
 from expectations.windows import Window
 from infra.settings import Settings
 from tasks.bundles.feedback import Unmatched
+from tasks.deciding.policy import Decision
 from tasks.monitoring.alerting import (
     end_of_others,
     end_undeclared,
@@ -30,6 +31,7 @@ from tasks.monitoring.alerting import (
     note_window,
     rules_of,
 )
+from tasks.monitoring.recording import record_decision
 from tasks.monitoring.rules.low_coverage import LowCoverage
 from tasks.monitoring.watching import measure_windows
 from tasks.monitoring.watermarks import AskedWindows
@@ -165,12 +167,19 @@ def test_what_a_decision_finds_is_over_once_another_does_not_find_it(make_job: C
     job = make_job()
     assert decided(job, "keep", "drift", **LOST) == [("drift", "info")]
     assert decided(job, "keep", "drift", lost=True, **LOST) == [("drift", "warning")]
-    assert decided(job, "hold", "held") == [("drift", "warning")]  # no window was looked at
     assert decided(job, "warn", "decay", alert=True, **LOST) == [("loss", "warning")]
     assert decided(job, "keep", "unknown", **LOST | {"status": "unknown"}) == [("loss", "warning")]
     assert decided(job, "keep", "none", **LOST | {"status": "good"}) == []
     assert decided(job, "retrain", "decay", **LOST) == [("loss", "info")]
     assert job.database.entries(job.name) == []  # the decision itself is the entry
+
+
+def test_what_rules_found_stands_while_data_are_held(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    assert decided(job, "keep", "drift", lost=True, **LOST) == [("drift", "warning")]
+    record_decision(job, Decision("hold", "quality", "the suite is broken", alert=True), "held", {}, None)
+    standing = {(each.key, each.severity) for each in job.database.open_findings(job.name)}
+    assert standing == {("held", "failure"), ("drift", "warning")}  # no window was looked at
 
 
 def test_findings_of_decisions_are_graded_and_turned_off_as_declared(make_job: Callable[..., Job]) -> None:
@@ -191,7 +200,7 @@ def test_labels_of_no_prediction_are_quiet_as_long_as_is_declared(make_job: Call
 
 def test_a_loss_that_rises_is_reported_once_and_not_where_that_is_turned_off(make_job: Callable[..., Job]) -> None:
     job, off = make_job(), make_job({"rule": "rising", "enabled": False})
-    risen = LossByHour("b" * 64, rises=True, new=True, odds=30.0, at=START)
+    risen = LossByHour("b" * 64, new=True, odds=30.0, at=START)
 
     def looked(where: Job, seen: LossByHour) -> set[str]:
         with where.database.transaction() as connection:
@@ -206,7 +215,7 @@ def test_a_loss_that_rises_is_reported_once_and_not_where_that_is_turned_off(mak
     assert looked(job, replace(risen, new=False, odds=25.0)) == {"rising"}  # it is on again, and the alarm stands
     (found,) = job.database.open_findings(job.name)
     assert found.body.startswith("The loss by the hour rises: odds of 25 to 1 now, after an alarm at 2026-01-05 00:00")
-    assert looked(job, LossByHour("b" * 64, rises=False, new=False)) == set()
+    assert looked(job, LossByHour("b" * 64, new=False)) == set()
     (entry,) = job.database.entries(job.name)
     assert (entry.action, entry.cause) == ("rising", "loss")
 

@@ -75,7 +75,7 @@ def test_a_version_came_because_of_the_decision_that_opened_its_turn(
 
 @pytest.mark.parametrize(
     ("back", "word"),
-    [([-0.2], "yes"), ([0.2], "no"), ([0.02], "cannot be told"), ([-0.2, 0.2], "cannot be told")],
+    [([-0.2], "yes"), ([0.2], "no"), ([0.02], "undetermined"), ([-0.2, 0.2], "undetermined")],
 )
 def test_worth_is_told_beyond_doubt_only(back: list[float], word: str) -> None:
     trials = [{"back": each, "back_variance": 0.0025, "back_rows": 10} for each in back]

@@ -246,7 +246,7 @@ def test_metrics_that_are_no_mean_of_rows_are_explained_by_one_that_is() -> None
     assert accuracy.of(np.array([1.0, 0.0]), np.array([0.9, 0.8])).tolist() == [0.0, 1.0]
 
 
-# --- what cannot be told ----------------------------------------------------------------------------------------------
+# --- what is undetermined ---------------------------------------------------------------------------------------------
 
 
 def few(rows: PeriodRows, n: int) -> PeriodRows:
@@ -263,7 +263,7 @@ def test_too_few_rows_are_too_few(name: str) -> None:
     for before, now in ((reference, few(window, 20)), (few(reference, 0), window), (few(reference, 3), few(window, 0))):
         found = explain(before, now, WORLDS[name].loss, block=DAY)
         assert (found.status, found.parts) == ("unknown", ())
-        assert "cannot be told: " in found.words()
+        assert "undetermined: " in found.words()
         assert found.remedy == "do nothing"
 
 

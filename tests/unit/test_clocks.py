@@ -248,34 +248,35 @@ class Prefect:
         self.planned.append(active)
 
 
-HOUR, FIVE_DAYS = timedelta(hours=1), timedelta(days=5)
+DAY, FIVE_DAYS = timedelta(days=1), timedelta(days=5)
+"""Far from the moment of import, from which dates are counted: the whole suite may take an hour."""
 
 
 @pytest.mark.parametrize(
     ("runs", "deleted", "anew"),
     [
         # as it is: planned before now, and one that a person cancelled
-        ([(HOUR, Scheduled(timestamp=NOW - HOUR)), (2 * HOUR, Cancelled(timestamp=NOW))], [], False),
+        ([(DAY, Scheduled(timestamp=NOW - DAY)), (2 * DAY, Cancelled(timestamp=NOW))], [], False),
         # of the past, whatever their clock said
-        ([(-HOUR, Completed(timestamp=NOW + FIVE_DAYS))], [], False),
+        ([(-DAY, Completed(timestamp=NOW + FIVE_DAYS))], [], False),
         # planned when it was five days later
-        ([(FIVE_DAYS + HOUR, Scheduled(timestamp=NOW + FIVE_DAYS))], [], True),
+        ([(FIVE_DAYS + DAY, Scheduled(timestamp=NOW + FIVE_DAYS))], [], True),
         # ran, or was skipped, when it was five days later: its date is yet to come
         (
             [
-                (HOUR, Cancelled(timestamp=NOW + FIVE_DAYS)),
-                (2 * HOUR, Completed(timestamp=NOW + FIVE_DAYS)),
-                (3 * HOUR, Running(timestamp=NOW + FIVE_DAYS)),
-                (6 * 24 * HOUR, Scheduled(timestamp=NOW - HOUR)),
+                (DAY, Cancelled(timestamp=NOW + FIVE_DAYS)),
+                (2 * DAY, Completed(timestamp=NOW + FIVE_DAYS)),
+                (3 * DAY, Running(timestamp=NOW + FIVE_DAYS)),
+                (6 * DAY, Scheduled(timestamp=NOW - DAY)),
             ],
             [0, 1],
             True,
         ),
         # handed out when it was five days later, and never begun
-        ([(HOUR, Pending(timestamp=NOW + FIVE_DAYS))], [], True),
-        ([(HOUR, Pending(timestamp=NOW - HOUR))], [], True),
+        ([(DAY, Pending(timestamp=NOW + FIVE_DAYS))], [], True),
+        ([(DAY, Pending(timestamp=NOW - DAY))], [], True),
         # begun when it was five days later, ended after that: its date is yet to come all the same
-        ([(HOUR, Completed(timestamp=NOW)), (2 * HOUR, Crashed(timestamp=NOW))], [0, 1], True),
+        ([(DAY, Completed(timestamp=NOW)), (2 * DAY, Crashed(timestamp=NOW))], [0, 1], True),
     ],
 )
 def test_what_a_clock_that_was_ahead_planned_is_planned_anew(
@@ -289,19 +290,19 @@ def test_what_a_clock_that_was_ahead_planned_is_planned_anew(
 
 
 def test_a_minute_is_left_to_a_run_that_may_begin() -> None:
-    prefect = Prefect([(HOUR, Pending())])  # handed out now, not when this was imported
+    prefect = Prefect([(DAY, Pending())])  # handed out now, not when this was imported
     assert plan_anew(prefect) == []
     assert prefect.deleted == []
     assert prefect.planned == []
 
 
-@pytest.mark.parametrize("handed_out", [NOW + FIVE_DAYS, NOW - HOUR])
+@pytest.mark.parametrize("handed_out", [NOW + FIVE_DAYS, NOW - DAY])
 @pytest.mark.parametrize("last", [Cancelled(timestamp=NOW), Cancelling(timestamp=NOW)])
 def test_what_was_handed_out_by_a_clock_that_was_ahead_and_ended_since_is_planned_anew(
     last: State, handed_out: datetime
 ) -> None:
     """One that a person cancelled before it was handed out is left alone."""
-    prefect = Prefect([(FIVE_DAYS, last), (FIVE_DAYS + HOUR, last)])
+    prefect = Prefect([(FIVE_DAYS, last), (FIVE_DAYS + DAY, last)])
     prefect.began = {prefect.runs[0].id: Pending(timestamp=handed_out)}
     assert plan_anew(prefect) == ["collect/rentals"]
     assert prefect.deleted == [0]
@@ -310,7 +311,7 @@ def test_what_was_handed_out_by_a_clock_that_was_ahead_and_ended_since_is_planne
 
 @pytest.mark.parametrize("others", [0, 199, 200, 431])
 def test_every_deployment_is_looked_at_however_many_there_are(others: int) -> None:
-    prefect = Prefect([(FIVE_DAYS + HOUR, Scheduled(timestamp=NOW + FIVE_DAYS))], others)
+    prefect = Prefect([(FIVE_DAYS + DAY, Scheduled(timestamp=NOW + FIVE_DAYS))], others)
     assert len(our_deployments(prefect)) == others + 1
     assert plan_anew(prefect) == ["collect/rentals"]
 

@@ -36,6 +36,9 @@ class Echo:
         self.at_sight = 0
         self.revoked = False
         self.access = SimpleNamespace(refusals={503: 0})
+        self.looked: list[int] = []
+        """How much had come of each body that was looked at before it was whole."""
+        self.refuses = False
         self.due: list[Callable[[], None]] = []
         """Replies that are not made yet, where `slow`."""
         self.slow = False
@@ -56,8 +59,9 @@ class Echo:
     def too_large(self, request_id: bytes) -> Reply:
         return Reply(413, b"{}", request_id)
 
-    def refuse_at_opening(self, path: str, admitted: Admitted, parts: list[bytes]) -> None:
-        """Refuse nothing."""
+    def refuse_at_opening(self, path: str, admitted: Admitted, parts: list[bytes]) -> Reply | None:
+        self.looked.append(sum(map(len, parts)))
+        return Reply(400, b"{}", admitted.request_id) if self.refuses else None
 
     def answer_parts(self, path: str, admitted: Admitted, parts: list[bytes], done: Any) -> None:
         self.answer(path, admitted, b"".join(parts), done)
@@ -213,6 +217,41 @@ def test_what_is_sent_again_is_answered_at_sight_but_for_its_key() -> None:
     assert at_sight == 4  # a connection's first request is parsed, and so is one whose head is new
     assert written.count(b"HTTP/1.1 200") == 5
     assert written.count(b"HTTP/1.1 401") == 1
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_large_body_is_looked_at_once_and_refused_before_it_is_whole(*, refuses: bool) -> None:
+    async def ask() -> tuple[Echo, Wire]:
+        echo = Echo()
+        echo.limits, echo.refuses = Limits(body=2_000_000), refuses
+        connection, wire = open_one(echo)
+        connection.data_received(HEADS[0] % 1_000_000)
+        for _ in range(3):
+            connection.data_received(b" " * 40_000)
+        return echo, wire
+
+    echo, wire = asyncio.run(ask())
+    assert echo.looked == [80_000]
+    assert wire.written.startswith(b"HTTP/1.1 400") == wire.closed == refuses
+
+
+@pytest.mark.parametrize("before", [b"", HEADS[0] % 2 + b"{}"], ids=["first", "after another"])
+def test_the_body_of_a_request_that_was_refused_by_its_key_is_not_looked_at(before: bytes) -> None:
+    async def ask() -> tuple[Echo, Wire]:
+        echo = Echo()
+        echo.limits = Limits(body=2_000_000)
+        connection, wire = open_one(echo)
+        if before:
+            connection.data_received(before)
+        echo.revoked = True
+        connection.data_received(HEADS[0] % 1_000_000 + b" " * 100_000)
+        return echo, wire
+
+    echo, wire = asyncio.run(ask())
+    assert echo.looked == []
+    assert wire.closed
+    assert wire.written.rpartition(b"HTTP/1.1 ")[2].startswith(b"401")
+    assert wire.written.count(b"HTTP/1.1 ") == 1 + bool(before)
 
 
 def test_heads_that_never_come_again_take_no_memory() -> None:

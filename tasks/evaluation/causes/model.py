@@ -141,7 +141,7 @@ class Causes(msgspec.Struct, frozen=True):
 
 def unknown(metric: str, reason: str) -> Causes:
     """Return that causes are not known, and why."""
-    return Causes(metric, "unknown", f"cannot be told: {reason}")
+    return Causes(metric, "unknown", f"undetermined: {reason}")
 
 
 def some_of(words: Sequence[str], most: int = 3) -> str:

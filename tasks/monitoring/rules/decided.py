@@ -24,16 +24,11 @@ class DriftFound(DecisionRule):
     severity: Severity = "warning"
     """Where a loss is estimated beyond doubt and no retraining was begun; else it is information."""
 
-    def look(self, decision: DecisionMade) -> Conditions | None:
+    def look(self, decision: DecisionMade) -> Conditions:
         """Report the drift that a decision names."""
-        if decision.held:  # no window was looked at
-            return None
-        if not decision.of_drift:
-            return Conditions((), "the newest window has no drift")
         severity = self.severity if decision.lost and not decision.turns else "info"
-        return Conditions(
-            [Condition(decision.summary, severity, _evidence(decision))], "the newest window has no drift"
-        )
+        found = [Condition(decision.summary, severity, _evidence(decision))] if decision.of_drift else []
+        return Conditions(found, "the newest window has no drift")
 
 
 class Loss(DecisionRule):
@@ -53,8 +48,6 @@ class Loss(DecisionRule):
 
     def look(self, decision: DecisionMade) -> Conditions | None:
         """Report the loss that a decision is about; a window whose labels have not come says nothing of one."""
-        if decision.held:
-            return None
         over = "nothing is lost any more that a retraining would save"
         if decision.of_loss:
             severity = "info" if decision.turns else self.severity

@@ -25,11 +25,11 @@ class Rising(LossRule):
     severity: Severity = "info"
     """Information, as a loss that rises is no proof that a fresh model would lose less."""
 
-    def look(self, loss: LossByHour) -> Conditions | None:
+    def look(self, loss: LossByHour) -> Conditions:
         """Report an alarm while it stands, with the odds of now: it may have rung while the rule was turned off."""
         over = "it rises no more, or another model answers"
-        if not loss.rises or loss.at is None:
-            return None if loss.rises else Conditions((), over)
+        if loss.at is None:
+            return Conditions((), over)
         rang = f"{loss.at:%Y-%m-%d %H:%M}"
         odds = f"odds of {loss.odds:.0f} to 1 {f'at {rang}' if loss.new else f'now, after an alarm at {rang}'}"
         words = (

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from expectations.alert_rules import Condition, Conditions, Kind, MeasuredWindow, WindowRule
-
-_MAX_NAMED = 5
+from tasks.evaluation.causes.model import some_of
 
 
 class Unscored(WindowRule):
@@ -27,12 +26,7 @@ class Unscored(WindowRule):
         columns: dict[str, list[str]] = {}
         for name, why in window.unscored.items():
             columns.setdefault(why, []).append(name)
-        said = "; ".join(f"{_named(names)}: {why}" for why, names in columns.items())
+        said = "; ".join(f"{some_of(names, 5)}: {why}" for why, names in columns.items())
         summary = f"no drift score of columns of {window.window}: {said}"
         found = [Condition(summary, evidence={"columns": dict(window.unscored)})] if said else []
         return Conditions(found, f"every column of {window.window} that has values has its score")
-
-
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return ", ".join(names[:_MAX_NAMED]) + more
