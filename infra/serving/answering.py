@@ -24,8 +24,8 @@ from infra.serving.timestamps import present_instant
 from tasks.stores.journal import Origin, Predictions, Shadows, pack
 
 _ID_DIGITS = 24
-RECORD_ROWS = 256
-"""More rows are logged as several records, each made in a step of its own."""
+_RECORD_ROWS, _RECORD_PICTURES = 256, 16
+"""More rows are logged as several records, each made in a step of its own; fewer where each has pictures to hash."""
 _SHARED_ROWS = 64
 """So many rows are shared out in one step."""
 _log = logging.getLogger("driftwheel.serving")
@@ -184,7 +184,7 @@ def compose(question: Question, scored: ScoredAnswer, *, logged: bool = True) ->
     body = _encode(said)
     if not (logged and ids):
         return Answer(body, ids, b"")
-    if scored.models is None and len(ids) <= RECORD_ROWS:
+    if scored.models is None and len(ids) <= rows_a_record(champion.reader):
         record = _record(champion, champion.reader, present_instant(), ids, values, question.rows)
         return Answer(body, ids, record)
     return Answer(body, ids, b"".join(_records(question, scored, ids)))
@@ -261,15 +261,20 @@ def _try(candidate: Model, question: Question, chosen: Sequence[int]) -> Run:
 def _records(question: Question, scored: ScoredAnswer, ids: list[str]) -> Iterator[bytes]:
     """Write what was answered, records for each model that had a part in it."""
     reader, now, values, rows = question.champion.reader, present_instant(), scored.values, question.rows
-    models = scored.models or [question.champion] * len(ids)
+    models, most = scored.models or [question.champion] * len(ids), rows_a_record(reader)
     places: dict[int, list[int]] = {}
     for at, model in enumerate(models):
         places.setdefault(id(model), []).append(at)
     for theirs in places.values():
-        for first in range(0, len(theirs), RECORD_ROWS):
-            part = theirs[first : first + RECORD_ROWS]
+        for first in range(0, len(theirs), most):
+            part = theirs[first : first + most]
             named, predicted, asked = [ids[at] for at in part], [values[at] for at in part], [rows[at] for at in part]
             yield _record(models[part[0]], reader, now, named, predicted, asked)
+
+
+def rows_a_record(reader: Reader) -> int:
+    """Return how many rows are logged in one step at most."""
+    return _RECORD_PICTURES if reader.pictures else _RECORD_ROWS
 
 
 def _record(by: Model, reader: Reader, now: str, ids: list[str], values: Sequence[Score], rows: Sequence[Row]) -> bytes:

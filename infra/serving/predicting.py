@@ -14,7 +14,6 @@ import msgspec
 from infra.serving.access import Access
 from infra.serving.admission import Admission, Admitted, Limits, refusal
 from infra.serving.answering import (
-    RECORD_ROWS,
     Answer,
     Question,
     Run,
@@ -22,6 +21,7 @@ from infra.serving.answering import (
     compose,
     compose_in_steps,
     prepare,
+    rows_a_record,
     score,
     shadow,
     shadow_records,
@@ -290,7 +290,7 @@ class Predictions(Admission):
         if isinstance(scored, Exception):
             self._fail(request, scored)
             return
-        if len(question.rows) > RECORD_ROWS:
+        if len(question.rows) > rows_a_record(question.champion.reader):
             steps = compose_in_steps(question, scored, logged=self.journal.writes)
             self._step(steps, partial(self._composed, request, question))
             return

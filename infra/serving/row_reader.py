@@ -129,7 +129,7 @@ class RowReader:
         column_of = {field: name for name, field in self.fields.items()}
         self.order = tuple(column_of[field] for field in self.row_type.__struct_fields__)
         self.clock = self.order.index(clock) if clock in self.fields else None
-        self._pictures = [self.order.index(name) for name in self.pictures.checks]
+        self._pictures = frozenset(self.order.index(name) for name in self.pictures.checks)
         rows: Any = list[self.row_type] | msgspec.UnsetType  # type: ignore[name-defined] # a type made at run time
         request = msgspec.defstruct(
             "Request",
@@ -171,11 +171,7 @@ class RowReader:
         found: list[Sequence[Any]] = list(map(msgspec.structs.astuple, rows))
         if not self._pictures:
             return found
-        places = set(self._pictures)
-        return [
-            [reference_of(value) if at in places and value is not None else value for at, value in enumerate(row)]
-            for row in found
-        ]
+        return [[reference_of(v) if at in self._pictures and v else v for at, v in enumerate(row)] for row in found]
 
     def row(self, values: Mapping[str, Any]) -> Row:
         """Check one row outside a request, as it was collected: a golden one; what it lacks is missing.

@@ -68,7 +68,15 @@ def hold_back(frame: pl.DataFrame, spec: UseCase, share: float) -> tuple[pl.Data
 def folds_of(
     frame: pl.DataFrame, spec: UseCase, folds: int, gap: Duration | None = None
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield (train, test) of a cross-validation: by rolling origin, without a clock by folds that are drawn.
+    """Yield (train, test) of a cross-validation, as `fold_masks` cuts it."""
+    for train, test in fold_masks(frame, spec, folds, gap):
+        yield frame.filter(train), frame.filter(test)
+
+
+def fold_masks(
+    frame: pl.DataFrame, spec: UseCase, folds: int, gap: Duration | None = None
+) -> Iterator[tuple[pl.Series, pl.Series]]:
+    """Yield which rows learn and which are tested: by rolling origin, without a clock by folds that are drawn.
 
     Parameters
     ----------
@@ -76,15 +84,17 @@ def folds_of(
         By rolling origin, how long before a test the rows end that learn; at least as long as a label takes.
     """
     if spec.timed:
-        clock = pl.col(spec.time_column)
+        times, places = frame[spec.time_column], pl.Series(np.arange(len(frame)))
         for train, test in rolling_origin(len(frame), folds):
-            tested = frame[test]
-            if tested.is_empty():
+            if test.start == test.stop:
                 continue
-            start: datetime = tested[spec.time_column].min()  # type: ignore[assignment] # an instant column
+            start: datetime = times[test].min()  # type: ignore[assignment] # an instant column
             delays = [spec.label_delay] + ([gap] if gap is not None else [])
             known = min(each.after(start, -1) for each in delays)
-            yield frame[train].filter((clock <= known) & (clock < start)), tested
+            yield (
+                (places < train.stop) & (times <= known) & (times < start),
+                (places >= test.start) & (places < test.stop),
+            )
         return
     units, strata = units_of(frame, spec)
     fold = np.zeros(len(strata), dtype=np.int64)
@@ -92,7 +102,7 @@ def folds_of(
         fold[own] = np.arange(len(own)) % folds
     for number in range(folds):
         test_rows = pl.Series(fold[units] == number)
-        yield frame.filter(~test_rows), frame.filter(test_rows)
+        yield ~test_rows, test_rows
 
 
 def units_of(

@@ -48,16 +48,16 @@ def _rotate(pictures: torch.Tensor) -> torch.Tensor:
 
 def _shift(pictures: torch.Tensor) -> torch.Tensor:
     moved = (2 * _drawn(pictures, 2) - 1) * 2 * _SHIFT
-    return _mapped(pictures, torch.cat([_plain(pictures, 1.0), moved[:, :, None]], dim=2))
+    return _mapped(pictures, torch.cat([_plain(pictures), moved[:, :, None]], dim=2))
 
 
 def _crop(pictures: torch.Tensor) -> torch.Tensor:
     size = _CROP + (1 - _CROP) * _drawn(pictures)[:, :, None]
-    return _mapped(pictures, torch.cat([_plain(pictures, 1.0) * size, pictures.new_zeros(len(pictures), 2, 1)], dim=2))
+    return _mapped(pictures, torch.cat([_plain(pictures) * size, pictures.new_zeros(len(pictures), 2, 1)], dim=2))
 
 
-def _plain(pictures: torch.Tensor, scale: float) -> torch.Tensor:
-    return scale * torch.eye(2, device=pictures.device).expand(len(pictures), 2, 2)
+def _plain(pictures: torch.Tensor) -> torch.Tensor:
+    return torch.eye(2, device=pictures.device).expand(len(pictures), 2, 2)
 
 
 def _flip(pictures: torch.Tensor) -> torch.Tensor:

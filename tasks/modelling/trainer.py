@@ -140,7 +140,7 @@ def _epochs(
         if checks is not None:
             with torch.inference_mode():
                 answers = squeezed(answers_of(network.eval(), checks.inputs))
-                judged = curve["valid_loss"] = _mean_loss(loss, answers, checks).item()
+                judged = curve["valid_loss"] = _mean_loss(loss, answers, checks.targets, checks.weight).item()
         if state.found(judged, schedule.every) and checks is not None:
             best = copy.deepcopy({name: value.cpu() for name, value in network.state_dict().items()})
         if checks is None:
@@ -156,12 +156,14 @@ def _over(recipe: Neural, state: _State, checks: NetworkData | None) -> bool:
     return checks is not None and recipe.patience is not None and state.epoch - state.best_epoch >= recipe.patience
 
 
-def _mean_loss(loss: Callable[..., nn.Module], answers: torch.Tensor, data: NetworkData) -> torch.Tensor:
+def _mean_loss(
+    loss: Callable[..., nn.Module], answers: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | None
+) -> torch.Tensor:
     """Return the mean loss of answers, of rows by what they count."""
-    if data.weight is None:
-        found: torch.Tensor = loss()(answers, data.targets)
+    if weight is None:
+        found: torch.Tensor = loss()(answers, targets)
         return found
-    return torch.as_tensor((loss(reduction="none")(answers, data.targets) * data.weight).mean())
+    return torch.as_tensor((loss(reduction="none")(answers, targets) * weight).mean())
 
 
 def _epoch(
@@ -174,7 +176,6 @@ def _epoch(
     state: _State,
 ) -> tuple[float, float]:
     """Learn from every row once; returns the mean loss and the last learning rate."""
-    measure = loss() if data.weight is None else loss(reduction="none")
     network.train()
     rows = len(data.inputs)
     order = torch.randperm(rows, generator=generator).to(data.inputs.device)
@@ -196,10 +197,9 @@ def _epoch(
         optimizer.zero_grad()
         with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
             out = squeezed(network(data.inputs[batch]))
-        value = measure(out.float(), data.targets[batch])
-        if data.weight is not None:
-            value = (value * data.weight[batch]).mean()
-        value.backward()
+        weight = None if data.weight is None else data.weight[batch]
+        value = _mean_loss(loss, out.float(), data.targets[batch], weight)
+        value.backward()  # type: ignore[no-untyped-call] # torch's own has no types
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()

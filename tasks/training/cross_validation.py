@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -17,7 +16,7 @@ from expectations.gates import CrossValidation
 from expectations.usecase import UseCase
 from tasks.compute.compute import current_compute
 from tasks.evaluation.metrics import score
-from tasks.evaluation.splits import folds_of
+from tasks.evaluation.splits import fold_masks
 from tasks.stores.progress import part
 from tasks.training.labelled import score_rows
 from tasks.training.learning import fit_model
@@ -50,10 +49,10 @@ def cross_validate(
         If there is nothing to learn a fold's model from.
     """
     scores: dict[str, list[float]] = defaultdict(list)
-    folds = sum(1 for _ in folds_of(frame, spec, asked.folds, asked.gap))
-    jobs = current_compute().jobs(_score_fold, _Validation(frame, spec, recipe, asked, calibrator))
-    found = jobs.map(range(folds))
-    for number in range(1, folds + 1):
+    cuts = list(fold_masks(frame, spec, asked.folds, asked.gap))
+    jobs = current_compute().jobs(_score_fold, _Validation(frame, spec, recipe, calibrator))
+    found = jobs.map(enumerate(cuts, 1))
+    for number in range(1, len(cuts) + 1):
         with part(f"fold {number} of {asked.folds}"):
             fold = next(found)
         for metric, value in fold.items():
@@ -68,16 +67,15 @@ class _Validation:
     frame: pl.DataFrame
     spec: UseCase
     recipe: Family
-    asked: CrossValidation
     calibrator: Calibrator | None
 
 
-def _score_fold(shared: _Validation, number: int, _: Report) -> dict[str, float]:
-    spec, asked = shared.spec, shared.asked
-    train, fold = next(islice(folds_of(shared.frame, spec, asked.folds, asked.gap), number, None))
+def _score_fold(shared: _Validation, cut: tuple[int, tuple[pl.Series, pl.Series]], _: Report) -> dict[str, float]:
+    spec, (number, masks) = shared.spec, cut
+    train, fold = map(shared.frame.filter, masks)
     if train[spec.label.column].n_unique() < 2:
         raise TrainingError(
-            f"rows of different labels to learn fold {number + 1} of the cross-validation from",
+            f"rows of different labels to learn fold {number} of the cross-validation from",
             f"{len(train)} rows before it whose label was known" if spec.timed else f"{len(train)} rows beside it",
             "Ask for fewer folds or a shorter gap (`evaluation.cross_validation`), or wait for more rows",
         )

@@ -77,8 +77,8 @@ class Judged:
     """To the width people ask for, where that was looked at (`tasks.training.evaluating`)."""
     parts: Parted | None = None
     """Declared parts of the holdout, where gates asked for them."""
-    again: Callable[[pl.DataFrame], Remade] | None = None
-    """Makes of all ripe rows what was judged; without it, its recipe is fitted on them."""
+    remake: Callable[[pl.DataFrame], Remade] | None = None
+    """Makes of all ripe rows what was judged."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -88,21 +88,17 @@ class Judged:
 
 def split_rows(
     rows: pl.DataFrame, spec: UseCase, champion_cutoff: datetime | None
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split ripe labelled rows.
 
     Returns
     -------
-    before, holdout, new : polars.DataFrame
-        What the recipe may learn from, what judges it, and all rows the champion has not learnt from. `holdout` is
-        the newest part of `new` (without a clock, a part that is drawn), so neither model was trained on it.
+    holdout, new : polars.DataFrame
+        What judges, and all rows the champion has not learnt from. `holdout` is the newest part of `new` (without a
+        clock, a part that is drawn), so neither model was trained on it.
     """
-    clock = spec.time_column
-    new = rows if champion_cutoff is None else rows.filter(pl.col(clock) > champion_cutoff)
-    _, holdout = hold_back(new, spec, spec.evaluation.holdout)
-    if holdout.is_empty():
-        return rows, holdout, new
-    return rows_before(rows, holdout, spec), holdout, new
+    new = rows if champion_cutoff is None else rows.filter(pl.col(spec.time_column) > champion_cutoff)
+    return hold_back(new, spec, spec.evaluation.holdout)[1], new
 
 
 def rows_before(rows: pl.DataFrame, holdout: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
@@ -144,7 +140,7 @@ def judge(
         after = f"after the champion's cutoff {known:%Y-%m-%d %H:%M}" if spec.timed else "that came since the champion"
         return Judged(Judgement("unchanged", f"no ripe rows {after}"))
     judging = rows if recalibration is None else recalibration.of_its_level(rows, spec)
-    _, holdout, new = split_rows(judging, spec, known)
+    holdout, new = split_rows(judging, spec, known)
     if len(holdout) < spec.evaluation.min_rows:
         return Judged(
             Judgement(
@@ -159,11 +155,11 @@ def judge(
         found = try_to_recalibrate(rows_before(judging, holdout, spec), spec, champion)
         if isinstance(found, str):
             return Judged(Judgement("unknown", found, cutoff=cutoff))
-        trained, again = found.trained, partial(recalibrated_again, spec, found.champion, recalibration)
+        trained, remake = found.trained, partial(recalibrated_again, spec, found.champion, recalibration)
     else:
         learnable = training_window(before, spec)
         trained = warm_or_cold(learnable, spec, champion, learn(learnable, spec))
-        again = partial(fitted_again, spec, champion, trained)
+        remake = partial(fitted_again, spec, champion, trained)
         if spec.evaluation.validated:
             folds = cross_validate(learnable, spec, trained.recipe, spec.evaluation.validated, trained.calibrator)
     doing("judging on the newest rows" if spec.timed else "judging on rows that neither has learnt")
@@ -202,7 +198,7 @@ def judge(
         start,
         cutoff,
     )
-    return Judged(judgement, trained, holdout, scored, prediction, folds, parts=parts, again=again)
+    return Judged(judgement, trained, holdout, scored, prediction, folds, parts=parts, remake=remake)
 
 
 def _describe_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
@@ -309,10 +305,10 @@ def refit(rows: pl.DataFrame, spec: UseCase, judged: Judged) -> Refit:
     holdout: in probability for a classifier, in standard deviations of the label for a regression. It is NaN where
     the label spreads wider than a float can say.
     """
-    if judged.trained is None or judged.holdout is None or judged.prediction is None:
+    if judged.trained is None or judged.holdout is None or judged.prediction is None or judged.remake is None:
         raise ValueError("only a judged recipe can be refitted")
     with part("refitting on all ripe rows"):
-        made = (judged.again or partial(fitted_again, spec, None, judged.trained))(rows)
+        made = judged.remake(rows)
     classes = judged.trained.classes
     again = spec.problem.aligned(made.trained.predict(judged.holdout, repaired=True), made.trained.classes, classes)
     disagreement = spec.problem.disagreement(again, judged.prediction, labels(judged.holdout, spec, classes))

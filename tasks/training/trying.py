@@ -172,11 +172,8 @@ def _try_challenger(
     if champion.cutoff >= start or len(before) < _MIN_ROWS or before[spec.label.column].n_unique() < 2:
         return None
     settled = champion.recipe
-    # a twin has no calibration, so it does not stand for a champion whose calibration has learnt since: of a bundle
-    # from before both times were kept they are the same
-    kept = champion.learnt_until < champion.cutoff or (
-        isinstance(champion, Bundle) and bool(champion.manifest.recalibrated_from)
-    )
+    # a twin has no calibration: it does not stand for a champion whose calibration has learnt since
+    kept = isinstance(champion, Bundle) and bool(champion.manifest.recalibrated_from)
     twin = not kept and (asked == "twin" or (asked == "auto" and settled.dear))
     if not twin and not _can_answer(champion, rows):
         return None

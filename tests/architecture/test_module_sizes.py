@@ -7,11 +7,11 @@ MAX_LINES = 310
 LONGER = {
     "infra/serving/predicting.py": 385,
     "infra/serving/protocol.py": 319,
-    "infra/serving/row_reader.py": 323,
+    "infra/serving/row_reader.py": 319,
     "tasks/collection/collecting.py": 367,
     "tasks/collection/joining.py": 340,
     "tasks/collection/reading.py": 312,
-    "tasks/training/judging.py": 319,
+    "tasks/training/judging.py": 315,
 }
 """Modules that were longer when this was written, with their lines: each may only shrink, until it is taken out."""
 

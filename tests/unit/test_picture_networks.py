@@ -86,7 +86,7 @@ def test_each_change_keeps_a_picture_that_looks_the_same_whichever_way() -> None
         even = torch.full((5, 2, 7, 9), 0.3)
         torch.testing.assert_close(augment(even, ("rotate", "shift", "crop", "flip", "noise")), even)
         steps = torch.arange(9.0).expand(4, 1, 7, 9)
-        turned = augment(steps, ("flip",) * 1)
+        turned = augment(steps, ("flip",))
         assert all(torch.equal(each, steps[0]) or torch.equal(each, steps[0].flip(2)) for each in turned)
         moved = augment(steps, ("shift",)) - steps
         assert moved.abs().max() <= 0.1 * 9 + 1e-4  # by a tenth of the width at most, one a place

@@ -21,7 +21,7 @@ from tasks.evaluation.splits import folds_of
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake_tables import Version
-from tasks.training.judging import Judged, Refit, judge, refit, split_rows
+from tasks.training.judging import Judged, Refit, judge, refit, rows_before, split_rows
 from tasks.training.learning import learn
 from tasks.training.packing import pack
 from tests.conftest import instant, needs_torch
@@ -131,7 +131,8 @@ def test_training_goes_on_from_an_earlier_bundle(
 def test_the_holdout_is_new_to_both_and_later_than_all_that_was_learnt(bikes: LoadedUseCase) -> None:
     frame = rows(bikes, "2011-04-01")
     cutoff = instant("2011-03-01")
-    before, holdout, new = split_rows(frame, bikes.spec, cutoff)
+    holdout, new = split_rows(frame, bikes.spec, cutoff)
+    before = rows_before(frame, holdout, bikes.spec)
     assert holdout["time"].min() > cutoff
     assert before["time"].max() < holdout["time"].min()
     assert len(before) + len(holdout) == len(frame)

@@ -30,7 +30,7 @@ from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
-from tasks.training.judging import judge, split_rows
+from tasks.training.judging import judge, rows_before, split_rows
 from tasks.training.trying import known_before, rows_of
 from tests.conftest import instant, write_csv
 from tests.unit.test_feedback import BINARY as MANIFEST
@@ -284,7 +284,8 @@ def test_a_holdout_is_of_rows_that_neither_has_learnt(made: Cells) -> None:
     cutoff = made.known("2026-01-01")[EVENT_TIME].max()
     made.collect(cells(), "2026-01-02")
     rows = made.known("2026-01-02")
-    before, holdout, new = split_rows(rows, made.usecase.spec, cutoff)
+    holdout, new = split_rows(rows, made.usecase.spec, cutoff)
+    before = rows_before(rows, holdout, made.usecase.spec)
     assert set(holdout["patient"]) <= set(new["patient"]) == set(cells()["patient"][300:])
     assert not set(before["patient"]) & set(holdout["patient"])
     assert len(before) + len(holdout) == len(rows)

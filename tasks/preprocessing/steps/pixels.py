@@ -14,7 +14,6 @@ from expectations.fields import Columns
 from expectations.parts import FeatureStep, FitContext, FittedStep, Kind, Learnt, RowWriter
 from tasks.preprocessing.picture_decoding import PictureError
 from tasks.preprocessing.pictures import Pictures, PictureShape, pixels_of, shape_of
-from tasks.preprocessing.unreadable import UNREADABLE
 
 MAX_PIXELS = 12_288
 """Most features of one picture, 64 × 64 in colours: each is a column."""
@@ -145,5 +144,5 @@ def _shape(column: str, pictures: pl.Series) -> PictureShape:
 
 def _shapes(pictures: pl.Series) -> Iterator[PictureShape]:
     for content in pictures:
-        if content is not None and not content.startswith(UNREADABLE):
+        if content is not None:
             yield shape_of(content)
