@@ -61,7 +61,8 @@ $(RAY)/.installed: requirements-ray.lock | $(STAMP)
 	@touch $@
 
 test-ray: setup $(RAY)/.installed ## Run jobs on a real Ray of two nodes, kill workers and a node (three minutes)
-	@export PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)"; $(BIN)/python -c 'import ray' && $(BIN)/python -m pytest tests/cluster
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)" $(BIN)/python -c 'import ray'
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)" $(BIN)/python -m pytest tests/cluster
 
 test-containers: setup ## Run the tests on a real engine, as root (it is installed and started where there is none)
 	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(MAKE) --no-print-directory images DOCKER=/usr/bin/docker \
