@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     mlflow_port: Port = 5000
     evidently_port: Port = 8011
     service_port: Port = 8080
+    page_operators: str = "admin"
+    """Logins, with commas between, that may do what can be done on the page behind a login; the others look."""
     page_port: Port = 8070
     """A port of 0 takes any free one."""
 

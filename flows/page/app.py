@@ -110,10 +110,16 @@ class Page(Asking):
             raise _no_use_case(name)
         asked = replace(
             await self._asked(name, answers),
+            reader=self._reader(request),
             experiment=await self.servers.experiment(name),
             backtest=self._backtest(name) is not None,
         )
         return self.show("use_case.html", answers, alone=False, **page_values(name, kept, asked))
+
+    def _reader(self, request: Request) -> str:
+        """Return who may only look; empty where they may do all."""
+        who = self.person(request)
+        return "" if who.may_do else who.name
 
     async def entry(self, request: Request) -> Response:
         """Show one entry of the ledger with its evidence."""
@@ -185,7 +191,7 @@ class Page(Asking):
             lines=split_body(found.body),
             tones=SEVERITY_TONES,
             evidence=to_json(found.evidence, indent=1),
-            doable=name in registered,
+            doable=name in registered and self.person(request).may_do,
         )
 
 

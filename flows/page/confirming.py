@@ -13,7 +13,8 @@ from starlette.responses import RedirectResponse, Response
 
 from expectations.errors import DriftwheelError
 from flows.page.answers import Deployed
-from flows.page.doing import ACTIONS, FLOWS, Action, person, said
+from flows.page.doing import ACTIONS, FLOWS, Action, said
+from flows.page.people import Visitor
 from flows.page.rendering import HEADERS, Shared
 
 MAX_FORM = 16_384
@@ -28,9 +29,11 @@ class Asking(Shared):
         registered = await asyncio.to_thread(self.database.use_cases)
         if action is None or name not in registered:
             raise HTTPException(404, "There is nothing of that name to do for a use case that is registered.")
+        who = self.person(request)
+        if not who.may_do:
+            raise HTTPException(403, _reader(who, action))
         answers = await self.servers.answers()
-        deployed = answers.deployed_of(name)
-        who, wrong = person(request.headers, behind_login=self._behind_login), ""
+        deployed, wrong = answers.deployed_of(name), ""
         if request.method == "POST":
             given = await _form(request)
             told, wrong = given.get("told", ""), ""
@@ -40,7 +43,7 @@ class Asking(Shared):
                 wrong = self._refusal(action, told, deployed)
             if not wrong:
                 try:
-                    await self.doing.do(action, name, told, who, deployed)
+                    await self.doing.do(action, name, told, who.name, deployed)
                 except (DriftwheelError, httpx.HTTPError) as error:
                     wrong = said(error)
                 else:
@@ -63,7 +66,7 @@ class Asking(Shared):
             back=f"/usecases/{name}" + (f"/findings/{quote(told)}" if action.takes == "finding" else ""),
             wrong=wrong,
             versions=versions,
-            who=who,
+            who=who.name,
             path=request.url.path,
             token=self.doing.token(request.url.path),
         )
@@ -78,6 +81,14 @@ class Asking(Shared):
         if action.takes == "flow" and not deployed[flow].schedule:
             return f"{flow} has no schedule."
         return ""
+
+
+def _reader(who: Visitor, action: Action) -> str:
+    """Say that somebody may look alone."""
+    return (
+        f"{who.name} may look at everything here; to do anything ({action.name}) takes an operator. "
+        f"Ask one, or add {who.name} to `DRIFTWHEEL_PAGE_OPERATORS` of the stack."
+    )
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -15,7 +15,7 @@ import httpx
 
 from expectations.durations import spoken
 from expectations.errors import DriftwheelError
-from flows.asking import acknowledge, asked, release_held, this_person
+from flows.asking import acknowledge, asked, release_held
 from flows.open_turns import NEED_A_TURN, turn_for
 from flows.page.answers import Deployed
 from flows.page.servers import Servers
@@ -202,13 +202,6 @@ class Doing:
         said = (out if good or not error else error).decode(errors="replace").strip()
         errand.said = f"{said[-_MAX_WORDS:]} ({took})"
         errand.state = "done" if good else "failed"
-
-
-def person(headers: Mapping[str, str], *, behind_login: bool) -> str:
-    """Return who asks: whom the login in front let in; on this machine alone, whoever started the page."""
-    if behind_login:
-        return headers.get("x-user", "")[:100] or "a user"
-    return this_person()
 
 
 def said(error: DriftwheelError | httpx.HTTPError) -> str:

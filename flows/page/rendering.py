@@ -17,6 +17,7 @@ from flows.page import bar_charts, charts, service_charts
 from flows.page.answers import Answers
 from flows.page.doing import Doing
 from flows.page.known import UseCases
+from flows.page.people import Visitor, logins, person
 from flows.page.servers import Servers
 from flows.page.window_table import window_rows
 from flows.page.words import ago, exact, sentence, span, worded
@@ -40,15 +41,20 @@ class Shared:
     ----------
     settings : Settings
     behind_login : bool
-        Whether a login in front says who asks.
+        Whether a login in front says who asks; `page_operators` of the settings names those who may do more than look.
     """
 
     def __init__(self, settings: Settings, *, behind_login: bool = False) -> None:
-        self.settings, self._behind_login = settings, behind_login
+        self.settings = settings
+        self._operators = logins(settings.page_operators) if behind_login else None
         self.use_cases, self.servers = UseCases(settings), Servers(settings)
         self.doing = Doing(settings, self.servers)
         self.database = settings.platform()
         self._templates = environment()
+
+    def person(self, request: Request) -> Visitor:
+        """Return who asks, and whether they may do more than look."""
+        return person(request.headers, self._operators)
 
     def show(self, template: str, answers: Answers, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401
         """Render a page."""

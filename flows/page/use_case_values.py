@@ -57,6 +57,8 @@ class Asked:
     experiment: str | None = None
     backtest: bool = False
     """Whether a picture of its last backtest can be asked for."""
+    reader: str = ""
+    """Login of who may look and do nothing, as the one in front says; empty where who asks may do all."""
 
 
 def read_kept(
@@ -130,6 +132,7 @@ def page_values(name: str, kept: Kept, asked: Asked) -> dict[str, Any]:
         "counts": asked.answers.counts.get(name),
         "served": kept.served,
         "backtest": asked.backtest,
+        "reader": asked.reader,
         "lines": kept.lines,
         "older": kept.older,
         "found": kept.found,

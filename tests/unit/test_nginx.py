@@ -96,6 +96,15 @@ def test_a_password_that_is_not_known_to_be_right_is_tried_slowly() -> None:
     assert ["internal"] in [said for said, _ in asking]
 
 
+def test_who_logged_in_is_said_by_nginx_alone_and_one_login_may_do() -> None:
+    assert ["X-User", "$remote_user"] in values(HTTP, "proxy_set_header")  # in the place of what a client sends
+    page = next(server for server in SERVERS if ["~^page\\."] in values(server, "server_name"))
+    assert not any(values(each, "proxy_set_header") for each in (page, *_inner(page)))  # its own would end those of all
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["page"]
+    assert "--behind-login" in service["command"]
+    assert service["environment"]["DRIFTWHEEL_PAGE_OPERATORS"] == "${DRIFTWHEEL_PAGE_OPERATORS:-admin}"
+
+
 def test_the_container_has_what_its_configuration_names() -> None:
     volumes = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["nginx"]["volumes"]
     for name in ("nginx.conf", "login.conf"):

@@ -28,8 +28,9 @@ from flows.page.app import HEADERS, application
 from flows.page.asker import FIRST_SECONDS, PATIENCE_SECONDS
 from flows.page.cards import CARD_WINDOWS, Card, read_cards
 from flows.page.distributions import bars_of
-from flows.page.doing import ACTIONS, Doing, person
+from flows.page.doing import ACTIONS, Doing
 from flows.page.known import UseCases
+from flows.page.people import person
 from flows.page.servers import OLD_SECONDS, Servers
 from flows.page.states import State
 from flows.page.views import read_view
@@ -689,8 +690,71 @@ def test_nothing_can_be_done_with_a_replay_or_what_is_not_there(page: Client, ho
 
 
 def test_behind_a_login_it_is_who_logged_in() -> None:
-    assert person({"x-user": "ann"}, behind_login=True) == "ann"
-    assert person({"x-user": "ann"}, behind_login=False) == getpass.getuser()
+    assert person({"x-user": "ann"}, ["ann"]).name == "ann"
+    assert person({"x-user": "ann"}, None).name == getpass.getuser()
+    assert person({}, None).may_do
+    assert not person({}, ["", "a user"]).may_do  # a proxy that names nobody lets nobody do anything
+
+
+ANN, BOB = {"x-user": "ann"}, {"x-user": "bob"}
+
+
+@pytest.fixture
+def stacked(home: Home, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """The page as the stack of containers serves it, where ann is an operator and bob is none."""
+    monkeypatch.setenv("DRIFTWHEEL_PAGE_OPERATORS", "ann, eve")
+    return Client(application(Settings(), behind_login=True))
+
+
+def test_an_operator_does_what_a_reader_only_sees(
+    stacked: Client, home: Home, make_use_case: Callable[..., Path]
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name)
+    find(home, name)
+    home.database.mark(name, HELD, json.dumps(["few rows pass"]))
+    paths = (f"/usecases/{name}", f"/usecases/{name}/findings/silent")
+    for path in paths:
+        assert "/do/" in stacked.get(path, headers=ANN).text
+        for other in (BOB, {}):
+            shown = stacked.get(path, headers=other)
+            assert shown.status_code == 200
+            assert "/do/" not in shown.text
+    seen, read = (stacked.get(paths[0], headers=each).text for each in (ANN, BOB))
+    assert "Held: few rows pass" in read
+    assert "You are logged in as bob, a reader" in read
+    assert "a reader" not in seen
+
+
+@pytest.mark.parametrize("action", [*ACTIONS])
+def test_a_reader_is_refused_whatever_is_asked_for_also_with_an_operators_form(
+    stacked: Client, home: Home, make_use_case: Callable[..., Path], action: str
+) -> None:
+    name = home.add(make_use_case())
+    find(home, name)
+    path = f"/usecases/{name}/do/{action}"
+    form = {**fields(stacked.get(f"{path}?told=silent", headers=ANN).text), "told": "silent"}
+    for refused in (
+        stacked.get(path, headers=BOB),
+        stacked.ask("POST", path, headers=BOB, data=form),
+        stacked.ask("POST", path, data=form),
+    ):
+        assert refused.status_code == 403
+        assert "may look at everything here" in refused.text
+        assert "DRIFTWHEEL_PAGE_OPERATORS" in refused.text
+        assert "<form" not in refused.text
+    assert home.database.entries(name) == []
+    assert home.database.open_findings(name)[0].acknowledged_by is None
+
+
+def test_the_ledger_says_which_operator_asked(stacked: Client, home: Home, make_use_case: Callable[..., Path]) -> None:
+    name = home.add(make_use_case())
+    find(home, name)
+    path = f"/usecases/{name}/do/acknowledge"
+    form = fields(stacked.get(f"{path}?told=silent", headers=ANN).text)
+    assert stacked.ask("POST", path, headers={"x-user": "eve"}, data=form).status_code == 303
+    (entry,) = home.database.entries(name)
+    assert entry.evidence["who"] == home.database.open_findings(name)[0].acknowledged_by == "eve"
 
 
 # --- two distributions ------------------------------------------------------------------------------------------------
