@@ -36,8 +36,10 @@ resolve() {
 
 resolve requirements.lock pyproject.toml --extra dev "$@"
 sed -n 's/^\(torch==[^ +]*\).*/\1/p' "$new/all" | sort -u >"$new/requirements-torch.lock"
+# of these the service runs nothing: what LightGBM learns with, and what tokenizers download by
+unused=(scipy huggingface-hub colorama filelock fsspec hf-xet httpcore2 httpx2 httpx2-jsfetch pyyaml tqdm truststore)
 resolve infra/images/serving/requirements.txt infra/images/serving/requirements.in \
-  --constraint "$new/requirements.lock" --no-emit-package scipy
+  --constraint "$new/requirements.lock" "${unused[@]/#/--no-emit-package=}"
 resolve infra/images/platform/requirements.txt pyproject.toml --extra flights --extra stack --extra containers --extra lineage \
   --constraint "$new/requirements.lock" --constraint "$new/requirements-torch.lock"
 # what Ray needs beside all that: it is installed by itself, where it is asked for

@@ -89,7 +89,7 @@ def test_it_is_small_and_holds_only_what_serving_needs() -> None:
     assert len(found["Labels"]["org.opencontainers.image.revision"]) == 40
     assert found["Healthcheck"]["Test"]
     listed = docker("run", "--rm", "--entrypoint", "ls", IMAGE, "/opt/driftwheel/lib/python3.11/site-packages")
-    for name in ("torch", "prefect", "mlflow", "pandas", "sklearn", "scipy", "pip"):
+    for name in ("torch", "prefect", "mlflow", "pandas", "sklearn", "scipy", "huggingface_hub", "pip"):
         assert name not in listed.split()
 
 
