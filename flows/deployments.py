@@ -27,10 +27,10 @@ from prefect.schedules import Cron, Schedule
 from expectations.errors import DriftwheelError, StackError
 from expectations.loading import LoadedUseCase
 from flows.automations import EVENTS, automate
-from flows.dead_runs import DEPLOYED_TAG
 from flows.left_out import forget_left_out, note_left_out
 from flows.messenger import Messenger, MonitorSchedules, note_schedules
 from flows.planned import our_deployments, plan_anew
+from flows.prefect_runs import DEPLOYED_TAG
 from flows.superseded import skip_superseded, try_to_skip_superseded
 from flows.worker_clock import end_when_idle
 from infra import clock_watch
@@ -38,7 +38,7 @@ from infra.logs import mask_logs
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
 from infra.vital_signs import RUNNER, show
-from tasks.stores.database import Database
+from tasks.stores.database import DEPLOYED, Database
 from tasks.stores.flow_server import flow_server
 
 SCHEDULED = ("collect", "monitor")
@@ -60,7 +60,7 @@ def build(client: SyncPrefectClient, usecase: LoadedUseCase, database: Database)
     """Make the deployments of a use case. An edit of a schedule in the UI wins until the YAML's own value changes."""
     schedule = usecase.spec.schedule
     wanted = _wanted(usecase)
-    applied = json.loads(database.marked(usecase.name, "schedule") or "{}")
+    applied = json.loads(database.marked(usecase.name, DEPLOYED) or "{}")
     made = []
     for name, description in _DESCRIPTIONS.items():
         try:
@@ -91,7 +91,7 @@ def utc_schedule(line: str, slug: str, *, active: bool) -> Schedule:
 
 def remember(usecase: LoadedUseCase, database: Database) -> None:
     """Note which schedule of the YAML was applied; after it was."""
-    database.mark(usecase.name, "schedule", json.dumps(_wanted(usecase)))
+    database.mark(usecase.name, DEPLOYED, json.dumps(_wanted(usecase)))
 
 
 def _wanted(usecase: LoadedUseCase) -> dict[str, str | bool]:

@@ -21,10 +21,11 @@ from expectations.contradictions import REPLAY
 from expectations.cron import last_due
 from expectations.errors import DriftwheelError
 from expectations.loading import LoadedUseCase, readable_alerts
-from flows.dead_runs import RunWatch
 from flows.left_out import end_left_out
 from flows.loaded import LoadedUseCases
 from flows.message_picture import MessagePicture
+from flows.prefect_runs import read_pages
+from flows.run_watch import RunWatch
 from flows.service_watch import ServiceWatch
 from infra.settings import Settings
 from tasks.stores.alerts import Sent, deliver
@@ -38,8 +39,6 @@ LOOK_SECONDS = 20.0
 GRACE = timedelta(minutes=15)
 """How late a monitor run may end before it counts as one that did not run, where none is at work."""
 _PING_SECONDS = 5.0
-_PAGE = 200
-"""Deployments that Prefect names in one answer."""
 _SCHEDULE, _MONITORED = "monitor schedule", "monitored"
 """Marks in the platform database: the schedules Prefect has now, and when the last monitor run ended."""
 _log = logging.getLogger("driftwheel.flows")
@@ -108,17 +107,16 @@ class MonitorSchedules:
     def _deployments(self) -> dict[str, Any]:
         places = self._settings.places()
         api, auth = flow_server(places.flow_api, places.flow_login)
-        wanted = {"flows": {"name": {"any_": ["monitor"]}}, "sort": "NAME_ASC", "limit": _PAGE}
-        found: list[Any] = []
+        wanted = {"flows": {"name": {"any_": ["monitor"]}}, "sort": "NAME_ASC"}
+
+        def ask(limit: int, offset: int) -> list[dict[str, Any]]:
+            body = {**wanted, "limit": limit, "offset": offset}
+            answer = httpx.post(f"{api}/deployments/filter", json=body, timeout=_PING_SECONDS, auth=auth)
+            page: list[dict[str, Any]] = answer.raise_for_status().json()
+            return page
+
         try:
-            while len(found) % _PAGE == 0:
-                body = {**wanted, "offset": len(found)}
-                answer = httpx.post(f"{api}/deployments/filter", json=body, timeout=_PING_SECONDS, auth=auth)
-                more = answer.raise_for_status().json()
-                found += more
-                if not more:
-                    break
-            return {each["name"]: each for each in found}
+            return {each["name"]: each for each in read_pages(ask)}
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):  # no answer, or not Prefect's
             return {}
 

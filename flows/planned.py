@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
@@ -20,13 +20,10 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
-from flows.dead_runs import DEPLOYED_TAG
+from flows.prefect_runs import CLOCK_MARGIN, DEPLOYED_TAG, HANDED_OUT_AHEAD, handed_out_ahead, read_pages
 from flows.superseded import SCHEDULED_TAG
 
-MARGIN = timedelta(minutes=1)
-"""How much later than now a server's clock may be without having been ahead."""
 _MAX_RUNS_A_LOOK = 200
-_PAGE = 200
 
 
 def plan_anew(client: SyncPrefectClient) -> list[str]:
@@ -51,7 +48,7 @@ def plan_anew(client: SyncPrefectClient) -> list[str]:
             flow_run_filter=FlowRunFilter(
                 deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
                 tags=FlowRunFilterTags(all_=[SCHEDULED_TAG]),
-                expected_start_time=FlowRunFilterExpectedStartTime(after_=now + MARGIN),
+                expected_start_time=FlowRunFilterExpectedStartTime(after_=now + CLOCK_MARGIN),
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             limit=_MAX_RUNS_A_LOOK,
@@ -62,7 +59,7 @@ def plan_anew(client: SyncPrefectClient) -> list[str]:
         for run in ahead:
             with suppress(ObjectNotFound):  # somebody removed it meanwhile
                 if run.state is not None and run.state.is_pending():
-                    client.set_flow_run_state(run.id, Cancelling(message="a clock was ahead when it was handed out"))
+                    client.set_flow_run_state(run.id, Cancelling(message=HANDED_OUT_AHEAD))
                 elif run.state is not None and not run.state.is_scheduled():
                     client.delete_flow_run(run.id)
         for schedule in deployment.schedules:  # as it is: Prefect drops what it planned by it
@@ -74,13 +71,7 @@ def plan_anew(client: SyncPrefectClient) -> list[str]:
 def our_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
     """Return all deployments of use cases, of which Prefect names so many in one answer."""
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[DEPLOYED_TAG]))
-    found: list[DeploymentResponse] = []
-    while len(found) % _PAGE == 0:
-        page = client.read_deployments(deployment_filter=ours, limit=_PAGE, offset=len(found))
-        if not page:
-            break
-        found += page
-    return found
+    return read_pages(lambda limit, offset: client.read_deployments(deployment_filter=ours, limit=limit, offset=offset))
 
 
 def _ahead(client: SyncPrefectClient, run: FlowRun, now: datetime) -> bool:
@@ -92,8 +83,10 @@ def _ahead(client: SyncPrefectClient, run: FlowRun, now: datetime) -> bool:
     state = run.state
     if state is None or state.is_running():
         return False
-    if state.is_pending():  # it begins within seconds, or never: Prefect's server may have ended meanwhile
-        return abs(now - state.timestamp) > MARGIN
+    if state.is_pending():
+        return run.expected_start_time is not None and handed_out_ahead(run.expected_start_time, state.timestamp, now)
     if state.is_cancelled() or state.is_cancelling():
-        return any(each.timestamp > now + MARGIN or each.is_pending() for each in client.read_flow_run_states(run.id))
-    return state.timestamp > now + MARGIN or state.is_final()
+        return any(
+            each.timestamp > now + CLOCK_MARGIN or each.is_pending() for each in client.read_flow_run_states(run.id)
+        )
+    return state.timestamp > now + CLOCK_MARGIN or state.is_final()

@@ -22,12 +22,11 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
-from flows.dead_runs import DEPLOYED_TAG
+from flows.prefect_runs import DEPLOYED_TAG, read_pages
 from tasks.stores.retries import reason
 
 SCHEDULED_TAG = "auto-scheduled"
 """What Prefect marks runs with that a schedule made."""
-_PAGE = 200
 _log = logging.getLogger("driftwheel.flows")
 
 
@@ -43,16 +42,12 @@ def skip_superseded(client: SyncPrefectClient) -> int:
         next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC)),
     )
     waiting: dict[tuple[UUID | None, str], list[UUID]] = {}
-    read = 0
-    while page := client.read_flow_runs(
-        flow_run_filter=due, sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, limit=_PAGE, offset=read
+    order = FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC
+    for run in read_pages(
+        lambda limit, offset: client.read_flow_runs(flow_run_filter=due, sort=order, limit=limit, offset=offset)
     ):
-        for run in page:
-            alike = run.deployment_id, json.dumps(run.parameters, sort_keys=True, default=str)
-            waiting.setdefault(alike, []).append(run.id)
-        read += len(page)
-        if len(page) < _PAGE:
-            break
+        alike = run.deployment_id, json.dumps(run.parameters, sort_keys=True, default=str)
+        waiting.setdefault(alike, []).append(run.id)
     superseded = [run for runs in waiting.values() for run in runs[:-1]]
     for run_id in superseded:
         said = "skipped: a later run of this schedule is due, which does its work too"

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 
-from flows.dead_runs import DEPLOYED_TAG
 from flows.page.answers import (
     Deployed,
     Run,
@@ -21,6 +20,7 @@ from flows.page.answers import (
     read_seconds,
 )
 from flows.page.asker import Asker
+from flows.prefect_runs import DEPLOYED_TAG, PAGE, read_pages_async
 from infra.settings import Settings
 from tasks.stores.flow_server import flow_server
 
@@ -29,8 +29,6 @@ FRESH_SECONDS = 2.0
 _RUNS = 200
 _TIMED = 400
 """Runs whose tasks' durations are kept."""
-_DEPLOYMENTS = 1000
-_PAGE = 200
 _DRIFTWHEEL = {"tags": {"all_": [DEPLOYED_TAG]}}
 _QUIET = ("SCHEDULED",)
 
@@ -47,7 +45,7 @@ class Runs(Asker):
         if not api:
             raise httpx.ConnectError("it is not up")
         flows, runs, deployed, coming = await asyncio.gather(
-            self._post(api, login, "/flows/filter", {"limit": _PAGE}),
+            self._post(api, login, "/flows/filter", {"limit": PAGE}),
             self._post(
                 api,
                 login,
@@ -58,7 +56,7 @@ class Runs(Asker):
                     "limit": _RUNS,
                 },
             ),
-            self._pages(api, login, "/deployments/filter", {"deployments": _DRIFTWHEEL}),
+            self._deployments(api, login),
             self._post(
                 api,
                 login,
@@ -66,7 +64,7 @@ class Runs(Asker):
                 {
                     "flow_runs": {**_DRIFTWHEEL, "state": {"type": {"any_": ["SCHEDULED"]}}},
                     "sort": "NEXT_SCHEDULED_START_TIME_ASC",
-                    "limit": _PAGE,
+                    "limit": PAGE,
                 },
             ),
         )
@@ -86,14 +84,16 @@ class Runs(Asker):
         answer = await self._client.post(f"{address}{path}", json=body, auth=auth)
         return answer.raise_for_status().json()
 
-    async def _pages(self, api: str, login: str, path: str, body: Mapping[str, Any]) -> list[Any]:
-        found: list[Any] = []
-        while len(found) < _DEPLOYMENTS:
-            page = await self._post(api, login, path, {**body, "limit": _PAGE, "offset": len(found)})
-            found += page
-            if len(page) < _PAGE:
-                break
-        return found
+    async def _deployments(self, api: str, login: str) -> list[Any]:
+        wanted = {"deployments": _DRIFTWHEEL}
+
+        async def ask(limit: int, offset: int) -> list[Any]:
+            page: list[Any] = await self._post(
+                api, login, "/deployments/filter", {**wanted, "limit": limit, "offset": offset}
+            )
+            return page
+
+        return await read_pages_async(ask)
 
     def _run(self, told: Mapping[str, Any]) -> Run:
         given = told.get("parameters") or {}
@@ -132,7 +132,7 @@ class Runs(Asker):
 
     async def _ask_stages(self, runs: Sequence[Run]) -> None:
         places = self._settings.places()
-        body = {"flow_runs": {"id": {"any_": [each.id for each in runs]}}, "limit": _PAGE}
+        body = {"flow_runs": {"id": {"any_": [each.id for each in runs]}}, "limit": PAGE}
         found: dict[str, dict[str, float]] = {each.id: {} for each in runs}
         try:
             for task in await self._post(places.flow_api, places.flow_login, "/task_runs/filter", body):

@@ -27,6 +27,8 @@ HELD_BATCH = "held batch"
 """Mark: the newest batch that was held against the suite."""
 VOUCHED = "vouched"
 """Mark: the newest batch that a person let go on although it was held."""
+DEPLOYED = "schedule"
+"""Mark: that it got deployments, and by which schedule of its YAML, as JSON; it stays when the use case is removed."""
 RELEASE_LOOK = "release look"
 """Mark: what was found when a candidate was looked at last, as JSON."""
 

@@ -38,6 +38,12 @@ class Marks(Transactions):
         """Return a remembered value inside a transaction."""
         return connection.execute(select(tables.marks.c.value).where(_named(usecase, name))).scalar_one_or_none()
 
+    def use_cases_with(self, name: str) -> set[str]:
+        """Return the use cases of which a value of that name is remembered."""
+        with self.reading() as connection:
+            query = select(tables.marks.c.usecase).where(tables.marks.c.name == name)
+            return set(connection.execute(query).scalars())
+
     def marks_of(self, usecase: str, names: Sequence[str]) -> dict[str, str]:
         """Return those of some remembered values that there are."""
         query = select(tables.marks.c.name, tables.marks.c.value)

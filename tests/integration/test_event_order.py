@@ -120,7 +120,7 @@ def test_runs_of_a_schedule_that_comes_too_often_do_not_pile_up(
             made[flow, "later"] = later.id
             made[flow, "by hand"] = client.create_flow_run_from_deployment(deployment).id
 
-        monkeypatch.setattr("flows.superseded._PAGE", 3)  # as a day of every five minutes: 288
+        monkeypatch.setattr("flows.prefect_runs.PAGE", 3)  # as a day of every five minutes: 288
         assert skip_superseded(client) >= 8
 
         for (flow, which), run in made.items():
@@ -144,7 +144,10 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
     from prefect.states import Pending, Running, Scheduled
     from sqlalchemy import update
 
-    from flows.dead_runs import RunWatch, process_tag, this_process
+    from flows.dead_runs import process_tag, this_process
+    from flows.deployments import remember
+    from flows.prefect_runs import HANDED_OUT_AHEAD, PrefectRuns
+    from flows.run_watch import RunWatch
     from tasks.stores.presences import PRESENCE, Process
     from tasks.stores.tables import presences
 
@@ -156,6 +159,10 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
     folder = make_use_case("deserted")
     database.add_use_case("deserted", folder, settings.use_case(str(folder)).digest)
     ours = ["driftwheel", "deserted"]
+    removed = settings.use_case(str(make_use_case("removed")))
+    database.add_use_case("removed", removed.folder, removed.digest)
+    remember(removed, database)
+    database.remove_use_case("removed")
     died = Process(own.host, own.process, own.born - 60)  # one before this, of its number
     died_tag = f"process:{died.host}:{died.process}:{died.born!r}"
     cases: dict[str, tuple[list[str], State]] = {
@@ -166,13 +173,15 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
         "elsewhere, silent": ([], Running()),
         "elsewhere, silent for a while": ([], Running()),
         "of nobody knows whom": (["driftwheel"], Running()),
+        "deployed, of a use case that never was here": (["driftwheel", "elsewhere's"], Running()),
         "deployed, of nobody knows whom": (ours, Running()),
         "deployed, at work": (ours, Running()),
         "deployed, at work elsewhere": (ours, Running()),
+        "deployed, of a use case that was removed": (["driftwheel", "removed"], Running()),
         "deployed, of a process that is known": ([*ours, process_tag()], Running()),
-        "handed out days ahead": (["driftwheel"], Scheduled(scheduled_time=now + timedelta(days=5))),
         "handed out": (["driftwheel"], Scheduled(scheduled_time=now - timedelta(days=1))),
         "somebody else's": ([], Scheduled(scheduled_time=now + timedelta(days=5))),
+        "handed out days ahead": (["driftwheel"], Scheduled(scheduled_time=now + timedelta(days=5))),
     }
     with get_client(sync_client=True) as client:
         runs = {}
@@ -203,23 +212,30 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
             "killed before it had a name": "Crashed: its process died",
             "killed as it began": "Crashed: its process died",
             "killed in the middle": "Crashed: its process died",
-            "handed out days ahead": "Cancelling: it waited for a date that a clock that was ahead had taken for now",
         }
         assert changed() == ended
         assert str(runs["killed in the middle"]) not in database.present()
         database.stay(str(runs["elsewhere, silent for a while"]))  # its database was away
-        watch.end_dead(places.flow_api, places.flow_login)
+        begun, slow = time.monotonic(), RunWatch(settings)
+        handed_out = client.read_flow_run(runs["handed out days ahead"]).state.timestamp
+
+        def look(watching: RunWatch, minutes: int) -> None:
+            with PrefectRuns(places.flow_api, places.flow_login) as prefect:
+                watching.end(prefect, begun + minutes * 60, handed_out + timedelta(minutes=minutes))
+
+        look(watch, 0)
         ended |= {"elsewhere, silent": "Crashed: its process died"}
-        begun = time.monotonic()
-        slow = RunWatch(settings)  # one that could not look in between: what waits now may have worked meanwhile
-        for minutes in (0, 20):
-            slow.end_waiting(places.flow_api, places.flow_login, begun + minutes * 60)
+        look(slow, 0)
+        assert changed() == ended
+        look(slow, 20)  # it could not look in between: what waits now may have worked meanwhile
+        ended |= {"handed out days ahead": f"Cancelling: {HANDED_OUT_AHEAD}"}  # it had its minute
         for minutes in (4, 8, 12, 14, 16):
             assert changed() == ended
-            watch.end_waiting(places.flow_api, places.flow_login, begun + minutes * 60)
+            look(watch, minutes)
         assert changed() == ended | {
             "handed out": "Cancelling: no process began it",
             "deployed, of nobody knows whom": "Crashed: no process works on it",
+            "deployed, of a use case that was removed": "Crashed: no process works on it",
         }
         for run in runs.values():
             database.leave(str(run))

@@ -33,6 +33,7 @@ from flows import dead_runs, stage
 from flows.deployments import utc_schedule
 from flows.instants import plain_instant
 from flows.planned import our_deployments, plan_anew
+from flows.prefect_runs import MAX_READ, PAGE, handed_out_ahead, read_pages, read_pages_async
 from flows.worker_clock import end_when_idle
 from infra import clock_watch
 from infra.vital_signs import show, shows
@@ -287,6 +288,41 @@ def test_what_a_clock_that_was_ahead_planned_is_planned_anew(
     assert prefect.deleted == deleted
     assert prefect.cancelled == [number for number, (_, state) in enumerate(runs) if anew and state.is_pending()]
     assert prefect.planned == ([True] if anew else [])
+
+
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("due", "handed_out", "waits"),
+    [
+        (MINUTE + SECOND, -MINUTE - SECOND, True),
+        (MINUTE + SECOND, MINUTE + SECOND, True),  # by a clock that was ahead itself
+        (MINUTE, -DAY, False),  # it comes
+        (-DAY, -DAY, False),  # it is late, and nobody began it: for that it has longer
+        (DAY, -MINUTE, False),  # it may begin yet
+    ],
+)
+def test_one_rule_says_what_waits_for_a_date_that_a_clock_that_was_ahead_took_for_now(
+    due: timedelta, handed_out: timedelta, waits: bool
+) -> None:
+    assert handed_out_ahead(NOW + due, NOW + handed_out, NOW) == waits
+
+
+@pytest.mark.parametrize("there", [0, 1, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE, MAX_READ + 1])
+def test_pages_are_read_until_one_is_not_full(there: int) -> None:
+    asked: list[int] = []
+
+    def ask(limit: int, offset: int) -> range:
+        asked.append(offset)
+        return range(there)[offset : offset + limit]
+
+    async def ask_later(limit: int, offset: int) -> range:
+        return ask(limit, offset)
+
+    for found in (read_pages(ask), asyncio.run(read_pages_async(ask_later))):
+        assert found == list(range(min(there, MAX_READ)))
+    assert asked == 2 * list(range(0, min(there + 1, MAX_READ), PAGE))
 
 
 def test_a_minute_is_left_to_a_run_that_may_begin() -> None:
