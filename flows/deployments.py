@@ -222,12 +222,14 @@ def _run() -> None:
 
 
 async def _serve(runner: Runner, settings: Settings, usecases: Sequence[str], alive: Path) -> None:
-    beside = [asyncio.create_task(each) for each in (_show_life(runner, alive), _keep_up(settings, usecases))]
-    try:
-        await runner.start()
-    finally:
-        for task in beside:
-            task.cancel()
+    """Run flows; a fault of what looks beside that ends all, and whoever supervises this process starts it anew."""
+    async with asyncio.TaskGroup() as group:
+        beside = [group.create_task(each) for each in (_show_life(runner, alive), _keep_up(settings, usecases))]
+        try:
+            await runner.start()
+        finally:
+            for task in beside:
+                task.cancel()
 
 
 async def _show_life(runner: Runner, alive: Path) -> None:
@@ -263,7 +265,7 @@ async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
             print(f"a deployment is gone; driftwheel up brings it back: {error}", flush=True)  # noqa: T201
         except (httpx.HTTPError, RuntimeError) as error:  # Prefect's own, where its server is away
             print(f"whether runs pile up could not be seen: {type(error).__name__}", flush=True)  # noqa: T201
-        except StackError as error:
+        except DriftwheelError as error:
             print(error, flush=True)  # noqa: T201
 
 

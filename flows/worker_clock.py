@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
+from sqlalchemy.exc import SQLAlchemyError
 
 from expectations.errors import DriftwheelError
 from flows.dead_runs import lives
@@ -53,15 +54,30 @@ def end_when_idle(
         Ends it.
     every : float
         Seconds between looks.
+
+    Notes
+    -----
+    While the database, its disk or the table of processes cannot be read, nobody knows, and it is looked at again. By
+    any other fault the process ends at once: going on with a clock that was set back, unwatched, would be silent.
     """
-    while True:
-        try:
-            if not at_work(settings.platform()):
-                break
-        except DriftwheelError as error:  # its database is away: by then nobody knows
-            _log.warning("whether a flow is at work could not be seen: %s", error)
-        time.sleep(every)
-    end()
+    try:
+        while _may_be_at_work(settings):
+            time.sleep(every)
+    except BaseException:
+        _log.critical("whether a flow is at work cannot be seen: this process ends", exc_info=True)
+        raise
+    finally:
+        end()
+
+
+def _may_be_at_work(settings: Settings) -> bool:
+    try:
+        return at_work(settings.platform())
+    except DriftwheelError as error:
+        _log.warning("whether a flow is at work could not be seen: %s", error)
+    except (SQLAlchemyError, OSError, psutil.Error) as error:  # their words may hold an address
+        _log.warning("whether a flow is at work could not be seen: %s", type(error).__name__)
+    return True
 
 
 def main() -> None:

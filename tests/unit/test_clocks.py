@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
+import httpx
 import polars as pl
 import psutil
 import pytest
@@ -26,10 +27,13 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.server.schemas.schedules import CronSchedule
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, Running, Scheduled
 from prefect.types import DateTime
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from expectations.durations import Duration
+from expectations.errors import BusyError, StorageError
 from expectations.windows import Grid
-from flows import dead_runs, stage
+from flows import dead_runs, deployments, stage
 from flows.deployments import utc_schedule
 from flows.instants import plain_instant
 from flows.planned import our_deployments, plan_anew
@@ -148,6 +152,79 @@ def test_a_runner_ends_once_no_flow_is_at_work_beside_it(database: Database) -> 
     database.leave("at work")
     assert ended.wait(60)
     waiting.join(60)
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        BusyError("it free", "another", "wait"),
+        OperationalError("select", {}, Exception("postgresql://user:secret@host")),
+        PoolTimeoutError("no connection is free"),
+        FileNotFoundError("platform.db"),
+        psutil.AccessDenied(1),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_runner_asks_again_while_nobody_knows_whether_a_flow_is_at_work(
+    database: Database, passing: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([passing, passing, database])
+
+    def platform() -> Database:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    ended: list[bool] = []
+    end_when_idle(SimpleNamespace(platform=platform), lambda: ended.append(True), 0)
+    assert ended == [True]
+    assert next(answers, None) is None
+    assert caplog.text.count("could not be seen") == 2
+    assert "secret" not in caplog.text
+
+
+def test_a_runner_that_cannot_look_ends_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """Its thread would end and leave it with a clock that was set back, for as long as it was ahead."""
+
+    def platform() -> Database:
+        raise KeyError("a fault of ours")
+
+    ended: list[bool] = []
+    with pytest.raises(KeyError):
+        end_when_idle(SimpleNamespace(platform=platform), lambda: ended.append(True), 0)
+    assert ended == [True]
+    assert "this process ends" in caplog.text
+    assert "a fault of ours" in caplog.text
+
+
+class Waiting:
+    """A runner that waits for work."""
+
+    last_polled = None
+
+    async def start(self) -> None:
+        """Wait until it is cancelled."""
+        await asyncio.Event().wait()
+
+
+def test_a_runner_whose_looks_meet_a_fault_goes_on_where_that_may_pass_and_ends_by_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What looks beside it ended without a word, and automations that were deleted stayed away."""
+    faults = iter([StorageError("a file", "none", "mount it"), httpx.ReadTimeout("late"), KeyError("a fault of ours")])
+
+    def refuse(_: object) -> None:
+        raise next(faults)
+
+    monkeypatch.setattr(deployments, "_KEEP_UP_SECONDS", 0.001)
+    monkeypatch.setattr(deployments, "refuse_strangers", refuse)
+    with pytest.raises(ExceptionGroup) as ended:
+        asyncio.run(asyncio.wait_for(deployments._serve(Waiting(), None, [], tmp_path / "alive"), 60))
+    assert [repr(each) for each in ended.value.exceptions] == [repr(KeyError("a fault of ours"))]
+    said = capsys.readouterr().out
+    assert "expected a file" in said.lower()
+    assert "ReadTimeout" in said
 
 
 @pytest.mark.parametrize(
