@@ -76,6 +76,13 @@ def keep_settings(path: Path, settings: Mapping[str, str]) -> None:
     replace_file(path, json.dumps(settings), 0o600)
 
 
+def worker_command(pool: str, limit: str) -> list[str]:
+    """Return the command of a pool's worker, watched: it starts anew, once idle, when its clock was set back."""
+    watched = ["python3", "-m", "flows.worker_clock", "--containers", pool]
+    worker = ["prefect", "worker", "start", "--pool", pool, "--type", TYPE, "--limit", limit, "--with-healthcheck"]
+    return [*watched, *worker]
+
+
 def run(path: Path) -> None:
     """Become a flow run, with the worker's settings where the engine did not give others."""
     os.environ.update(json.loads(path.read_text(encoding="utf-8")) | os.environ)
@@ -106,8 +113,8 @@ def main() -> None:
             client.create_work_pool(WorkPoolCreate(name=options.pool, type=TYPE, base_job_template=wanted))
         except ObjectAlreadyExists:
             client.update_work_pool(options.pool, WorkPoolUpdate(base_job_template=wanted))
-    command = ["prefect", "worker", "start", "--pool", options.pool, "--type", TYPE, "--limit", options.limit]
-    os.execvp(command[0], [*command, "--with-healthcheck"])  # noqa: S606 - no shell is wanted
+    command = worker_command(options.pool, options.limit)
+    os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":

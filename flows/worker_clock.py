@@ -4,27 +4,32 @@ It hears of runs that are to be cancelled by a subscription to events "since" a 
 when it connects again: from a clock that was ahead, that is days to come. And processes that wait for a date as far
 ahead hold places that other runs could have.
 
-``python3 -m flows.worker_clock prefect worker start …`` runs a worker of the stack of containers so watched.
+``python3 -m flows.worker_clock prefect worker start …`` runs a worker of the stack of containers so watched; with
+``--containers POOL`` before ``prefect``, one whose flows are in containers of their own.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
-from expectations.errors import DriftwheelError
+from expectations.errors import DriftwheelError, UnreachableError
 from flows.dead_runs import lives
 from infra import clock_watch
 from infra.settings import Settings
 from tasks.stores.database import Database
 
 _LOOK_SECONDS = 10.0
+_RUN_LABEL = "io.prefect.flow-run-id"
+"""By which Prefect's worker of containers notes which run one is of."""
 _log = logging.getLogger("driftwheel.flows")
 
 
@@ -42,16 +47,75 @@ def end_with_those_that_wait() -> None:
     clock_watch.end_this_process()
 
 
+class FlowContainers:
+    """Containers in which a worker's flow runs are, each in its own.
+
+    Parameters
+    ----------
+    pool : str
+        The worker's.
+    """
+
+    def __init__(self, pool: str) -> None:
+        self._pool = pool
+
+    def at_work(self, database: Database) -> bool:
+        """Whether a flow is at work in one of them.
+
+        Raises
+        ------
+        UnreachableError
+            If the engine does not answer.
+        """
+        present = database.present()
+        with self._containers() as found:
+            return any(run in present for run in found)
+
+    def end_with_those_that_wait(self) -> None:
+        """End the containers, of which none works, then this process."""
+        try:
+            with self._containers() as found:
+                for container in found.values():
+                    container.kill()
+        except UnreachableError as error:
+            _log.warning("containers that wait for their date were not ended: %s", error)
+        clock_watch.end_this_process()
+
+    @contextmanager
+    def _containers(self) -> Iterator[dict[str, Any]]:
+        """Ask the engine for those that run, by flow run."""
+        import docker
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        try:
+            engine = docker.from_env()
+            try:
+                ours = engine.containers.list(filters={"label": f"io.prefect.work-pool-name={self._pool}"})
+                yield {each.labels[_RUN_LABEL]: each for each in ours if _RUN_LABEL in each.labels}
+            finally:
+                engine.close()
+        except (DockerException, RequestException) as error:
+            raise UnreachableError(
+                "an answer of the engine that runs flows", type(error).__name__, "Look at its socket and its log"
+            ) from error
+
+
 def end_when_idle(
-    settings: Settings, end: Callable[[], object] = end_with_those_that_wait, every: float = _LOOK_SECONDS
+    settings: Settings,
+    end: Callable[[], object] = end_with_those_that_wait,
+    every: float = _LOOK_SECONDS,
+    working: Callable[[Database], bool] = at_work,
 ) -> None:
-    """End this process as soon as no flow is at work on this host; whoever supervises it starts it anew.
+    """End this process as soon as no flow of its is at work; whoever supervises it starts it anew.
 
     Parameters
     ----------
     settings : Settings
     end : function
         Ends it.
+    working : function of Database
+        Whether a flow is at work; by default, on this host.
     every : float
         Seconds between looks.
 
@@ -61,7 +125,7 @@ def end_when_idle(
     any other fault the process ends at once: going on with a clock that was set back, unwatched, would be silent.
     """
     try:
-        while _may_be_at_work(settings):
+        while _may_work(settings, working):
             time.sleep(every)
     except BaseException:
         _log.critical("whether a flow is at work cannot be seen: this process ends", exc_info=True)
@@ -70,9 +134,9 @@ def end_when_idle(
         end()
 
 
-def _may_be_at_work(settings: Settings) -> bool:
+def _may_work(settings: Settings, working: Callable[[Database], bool]) -> bool:
     try:
-        return at_work(settings.platform())
+        return working(settings.platform())
     except DriftwheelError as error:
         _log.warning("whether a flow is at work could not be seen: %s", error)
     except (SQLAlchemyError, OSError, psutil.Error) as error:  # their words may hold an address
@@ -82,7 +146,14 @@ def _may_be_at_work(settings: Settings) -> bool:
 
 def main() -> None:
     """Run the module that the command line names, watched."""
-    clock_watch.main(lambda: end_when_idle(Settings()))
+    if sys.argv[1:2] == ["--containers"]:
+        containers = FlowContainers(sys.argv[2])
+        del sys.argv[1:3]
+        clock_watch.main(
+            lambda: end_when_idle(Settings(), containers.end_with_those_that_wait, working=containers.at_work)
+        )
+    else:
+        clock_watch.main(lambda: end_when_idle(Settings()))
 
 
 if __name__ == "__main__":

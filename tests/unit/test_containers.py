@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
+from requests.exceptions import ConnectionError as RequestsConnectionError
 
-from flows import containers
-from flows.containers import keep_settings, settings_of, template
+from flows import containers, worker_clock
+from flows.containers import keep_settings, settings_of, template, worker_command
+from tasks.stores.database import Database
+from tasks.stores.presences import Process
 
 OWN = {
     "Image": "sha256:abc",
@@ -69,6 +74,74 @@ def test_a_run_has_its_workers_settings_by_a_file_nobody_else_reads(
     assert became == [("prefect", ["prefect", "flow-run", "execute"])]
     assert containers.os.environ["SLACK_TOKEN"] == "a=b"
     assert containers.os.environ["DRIFTWHEEL_HOME"] == "/its/own"
+
+
+def test_a_worker_of_containers_is_watched_and_runs_as_it_would_alone() -> None:
+    """It is started anew, as every container of the platform is, once it ended."""
+    command = worker_command("driftwheel-docker", "2")
+    assert command[:5] == ["python3", "-m", "flows.worker_clock", "--containers", "driftwheel-docker"]
+    worker = "prefect worker start --pool driftwheel-docker --type docker --limit 2 --with-healthcheck"
+    assert command[5:] == worker.split()
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["worker-docker"]
+    assert service["command"] == ["python3", "-m", "flows.containers", "--pool", "driftwheel-docker"]
+    assert service["restart"] == "unless-stopped"
+
+
+class Engine:
+    """An engine with containers of flow runs of one pool, by run; None where it does not answer."""
+
+    def __init__(self, runs: list[str] | None) -> None:
+        self.runs, self.killed, self.closed = runs, list[str](), 0
+        self.containers = self
+
+    def list(self, *, filters: dict[str, str]) -> list[SimpleNamespace]:
+        assert filters == {"label": "io.prefect.work-pool-name=ours"}
+        if self.runs is None:
+            raise RequestsConnectionError("unix:///var/run/docker.sock")
+        return [
+            SimpleNamespace(labels={"io.prefect.flow-run-id": run}, kill=lambda run=run: self.killed.append(run))
+            for run in self.runs
+        ]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_worker_of_containers_ends_once_none_of_its_flows_works_with_those_that_wait(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was to be started anew by hand, once its clock was set back."""
+    faults = ModuleType("docker.errors")
+    faults.DockerException = type("DockerException", (Exception,), {})
+    engine, ended, asked = Engine(None), list[bool](), list[bool]()
+    docker = ModuleType("docker")
+    docker.from_env = lambda: engine
+    monkeypatch.setitem(sys.modules, "docker", docker)
+    monkeypatch.setitem(sys.modules, "docker.errors", faults)
+    monkeypatch.setattr(worker_clock.clock_watch, "end_this_process", lambda: ended.append(True))
+    monkeypatch.setattr(worker_clock.time, "sleep", lambda _: look())
+    monkeypatch.setattr(sys, "argv", ["worker_clock.py", *worker_command("ours", "2")[3:]])
+    monkeypatch.setattr(worker_clock, "Settings", lambda: SimpleNamespace(platform=lambda: database))
+    database.enter("at work", "rentals", Process("a-container", 1, 0.0))
+    database.enter("at work elsewhere", "rentals", Process("another", 1, 0.0))
+
+    def look() -> None:
+        asked.append(bool(ended))
+        if engine.runs is None:  # it answers again
+            engine.runs = ["at work", "waits"]
+        else:
+            database.leave("at work")
+
+    watched: dict[str, object] = {}
+    monkeypatch.setattr(worker_clock.clock_watch, "main", lambda end: watched.update(end=end, argv=list(sys.argv)))
+    worker_clock.main()
+    assert watched["argv"] == ["worker_clock.py", *worker_command("ours", "2")[5:]]
+    watched["end"]()
+    assert asked == [False, False]  # the engine was away, then one was at work
+    assert ended == [True]
+    assert engine.killed == ["at work", "waits"]  # none of them works by now
+    assert engine.closed == 4
+    assert "an answer of the engine" in caplog.text
 
 
 ROOT = Path(__file__).parents[2]
