@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-ray bench-suggest bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser test-ray picture site torture tour
+.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-data bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-ray bench-suggest bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser test-ray picture site torture tour
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -141,6 +141,9 @@ bench-warm: setup ## Is a warm start as good as a cold one, and how much sooner 
 
 bench-ray: setup $(RAY)/.installed ## How much sooner is a search done on two workers of a core each than on one? (ten minutes, nothing beside it)
 	@PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)" $(BIN)/python tests/benchmarks/ray_workers.py
+
+bench-data: setup ## What does a table of three million rows take to collect, validate, clean and make features of? (three minutes)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/data.py
 
 NEW_SETS := build/new-sets
 bench-new: setup ## Does `driftwheel new` make working use cases of real tables? (half an hour; ONLY="--only iris wine": some; ONLY=--large: one of 300 MB)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from expectations.errors import UseCaseError
 from expectations.loading import ExpectationSpec, LoadedUseCase
+from tasks.cleaning import lake_types
 from tasks.cleaning.suite import Outcome, build_suite, validate
 from tests.conftest import examples
 
@@ -41,6 +43,36 @@ def test_several_expectations_of_a_type_on_one_column_are_all_judged_in_their_or
     assert [outcome.name for outcome in outcomes] == [f"{name}(a)" for name, _ in bounds]
     assert [outcome.failing.tolist() for outcome in outcomes] == [[2, 3], [], [0], [], [2, 3]]
     assert [outcome.success for outcome in outcomes] == [False, False, False, True, False]
+
+
+def test_great_expectations_is_given_the_columns_alone_that_the_suite_reads(
+    bikes: LoadedUseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pandas holds each text of a large table as an object: most of the memory and of the time of a large delivery."""
+    given: list[list[str]] = []
+
+    def to_pandas(rows: pl.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        given.append(rows.columns)
+        return lake_types.to_pandas(rows)
+
+    monkeypatch.setattr("tasks.cleaning.suite.to_pandas", to_pandas)
+    null = ("expect_column_values_to_not_be_null", {"column": "t"})
+    pair = ("expect_column_pair_values_to_be_equal", {"column_A": "a", "column_B": "a b"})
+    together = ("expect_compound_columns_to_be_unique", {"column_list": ["s", "t"]})
+    height = ("expect_table_row_count_to_equal", {"value": 4})
+    absent = ("expect_column_values_to_not_be_null", {"column": "no such"})
+    for suite, columns, verdicts in [
+        ([null], ["t"], [False]),
+        ([null, pair], ["a", "a b", "t"], [False, True]),
+        ([together, height], ["s", "t"], [True, True]),
+        ([height], ["a"], [True]),
+        ([absent, null], ["t"], [False, False]),
+        ([null, ("expect_table_column_count_to_equal", {"value": 4})], ROWS.columns, [False, True]),
+        ([(null[0], {"column": "t", "row_condition": "a > 3"})], ROWS.columns, [True]),
+    ]:
+        given.clear()
+        assert [outcome.success for outcome in validate(with_suite(bikes, *suite), ROWS)] == verdicts
+        assert given == [columns]
 
 
 # --- conditions of rows -------------------------------------------------------------------------------------------
