@@ -44,10 +44,7 @@ class Window:
     @property
     def name(self) -> str:
         """What to call it in a table: by its rows, else by its start, to the minute where that begins no day."""
-        if self.counted:
-            return str(self)
-        day = (self.start.hour, self.start.minute) == (0, 0)
-        return f"{self.start:%Y-%m-%d}" if day else f"{self.start:%Y-%m-%d %H:%M}"
+        return name_of(self.start, self.counted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
@@ -60,8 +57,16 @@ class Window:
 
     def __str__(self) -> str:
         if self.counted:
-            return "rows {}-{}".format(*self.counted)
+            return name_of(self.start, self.counted)
         return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M}"
+
+
+def name_of(start: datetime, counted: tuple[int, int] | None) -> str:
+    """Return what to call a window in a table; as `Window.name`, for those that have no `Window` at hand."""
+    if counted:
+        return "rows {}-{}".format(*counted)
+    text = start.isoformat(" ", "minutes")[:16]  # `strftime` takes ten times as long, and pages name 1,200
+    return text[:10] if text.endswith("00:00") else text
 
 
 TICK = timedelta(microseconds=1)

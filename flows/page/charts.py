@@ -12,11 +12,10 @@ from markupsafe import Markup, escape
 from expectations.deciding import TURNED
 from expectations.durations import spoken
 from flows.page.cards import Metric
-from flows.page.thinning import Point, thinned
+from flows.page.thinning import Point, spread
 from flows.page.views import Mark
 from tasks.evaluation.causes.model import Causes
-from tasks.evaluation.drifted import Drifted
-from tasks.stores.measurements import Measurement
+from tasks.stores.drawn_measurements import DrawnWindow, FoundColumn
 
 _WIDTH, _HEIGHT = 960, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 32, 24
@@ -60,17 +59,16 @@ def spark(values: Sequence[float | None], said: str, width: int = 132, height: i
         return Markup("")
     scale = _scale(min(known), max(known), height - 4.0, 4.0)
     step = (width - 8) / max(1, len(values) - 1)
-    points = [(4 + place * step, value) for place, value in enumerate(values)]
-    last = next((place, value) for place, value in reversed(points) if value is not None)
+    last = next(place for place in reversed(range(len(values))) if values[place] is not None)
     return Markup(
         f'<svg class="spark" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{escape(said)}">{_lines(points, scale, "line")}'
-        f'<circle class="dot" cx="{last[0]:.1f}" cy="{scale(last[1]):.1f}" r="2.6"/></svg>'
+        f'aria-label="{escape(said)}">{_lines(spread(values, 4, step), scale, "line")}'
+        f'<circle class="dot" cx="{4 + last * step:.1f}" cy="{scale(known[-1]):.1f}" r="2.6"/></svg>'
     )
 
 
 def course(
-    windows: Sequence[Measurement],
+    windows: Sequence[DrawnWindow],
     metric: Metric,
     marks: Sequence[Mark],
     frozen: Mapping[str, float] = MappingProxyType({}),
@@ -83,14 +81,13 @@ def course(
         Of a replay: start of a window -> value of the first model, had it never been replaced.
     """
     known = [each.known(metric.name) for each in windows]
-    made = [each.expected(metric.name) for each in windows]
-    first = [each.first.value if each else None for each in made]
+    first = [each.first.value if each else None for each in (each.expected(metric.name) for each in windows)]
     bars = [each.bar(metric.greater) if each else None for each in known]
     best = [each.best(metric.greater) if each else None for each in known]
     bases = [each[1] if each else None for each in best]
     values = [each.value if each else None for each in known]
     lows, highs = [each.low if each else None for each in known], [each.high if each else None for each in known]
-    never = [frozen.get(each.start.isoformat()) for each in windows]
+    never = [frozen.get(each.start.isoformat()) for each in windows] if frozen else []
     shown = [value for line in (values, first, bars, bases, lows, highs, never) for value in line if value is not None]
     if not shown:
         return Markup("")
@@ -127,7 +124,7 @@ def course(
     )
 
 
-def _tell(window: Measurement, metric: Metric) -> str:
+def _tell(window: DrawnWindow, metric: Metric) -> str:
     known, made = window.known(metric.name), window.expected(metric.name)
     parts = [f"{window.name}: "]
     if known is not None:
@@ -160,7 +157,7 @@ def _scale(least: float, most: float, bottom: float, top: float) -> Callable[[fl
 def _lines(points: Sequence[Point], scale: Callable[[float], float], kind: str, *, dots: bool = False) -> str:
     """Draw what is known as lines; a point between gaps as a dot."""
     runs: list[list[tuple[float, float]]] = [[]]
-    for x, value in thinned(points):
+    for x, value in points:
         if value is None or not math.isfinite(value):
             runs.append([])
         else:
@@ -221,7 +218,7 @@ def nice(least: float, most: float, about: int) -> list[float]:
     return [round(index * step, digits) for index in range(math.ceil(least / step), count + 1)]
 
 
-def _ticks(windows: Sequence[Measurement], place: Callable[[float], float]) -> str:
+def _ticks(windows: Sequence[DrawnWindow], place: Callable[[float], float]) -> str:
     drawn, year = [], ""
     every = max(1, math.ceil(len(windows) / 8))
     for number, index in enumerate(range(0, len(windows), every)):
@@ -239,41 +236,41 @@ def _ticks(windows: Sequence[Measurement], place: Callable[[float], float]) -> s
     return "".join(drawn)
 
 
-def drift(column: str, found: Sequence[Drifted | None]) -> Markup:
+def drift(column: str, found: Sequence[FoundColumn | None]) -> Markup:
     """Draw how far a column lay from the training rows over time, with marks where that was beyond chance.
 
     Windows measured by another score than the newest are left out: a scale holds numbers of one. Records from before
     a score's name was kept are taken for such of the newest.
     """
     width, height = 168, 36
-    by = score_of(found)
-    values = [None if each is None or (each.by and each.by != by) else each.score for each in found]
-    measured = {each.by for each in found if each is not None and each.by and each.score is not None}
+    measured = {each.by for each in found if each is not None and each.score is not None} - {""}
+    by = score_of(found) if measured else ""
     others = sorted(measured - {by})
+    values = [None if each is None or (others and each.by not in (by, "")) else each.score for each in found]
     known = [value for value in values if value is not None]
     if not known:
         return Markup("")
     scale = _scale(0.0, max(*known, 0.1), height - 4.0, 5.0)
     step = (width - 10) / max(1, len(values) - 1)
-    points = [(5 + index * step, value) for index, value in enumerate(values)]
     r = 4 if step > 8 else 2
+    beyond = [index for index, each in enumerate(found) if each is not None and each.status == "drifted"]
     marks = "".join(
-        f'<path class="shape" transform="translate({x:.1f} {scale(value):.1f})" d="M0 -{r} L{r} 0 L0 {r} L-{r} 0 Z"/>'
-        for (x, value), each in zip(points, found, strict=True)
-        if value is not None and each is not None and each.drifted
+        f"M{5 + index * step:.1f} {scale(value) - r:.1f}l{r} {r} -{r} {r} -{r} -{r}z"
+        for index in beyond
+        if (value := values[index]) is not None
     )
-    times = sum(1 for each in found if each is not None and each.drifted)
-    said = f"{column}: distance from the training rows over {len(found)} windows, beyond chance in {times}"
+    said = f"{column}: distance from the training rows over {len(found)} windows, beyond chance in {len(beyond)}"
     said += f"; by {by}" if by else ""
     said += f", windows measured by {' or '.join(others)} left out" if others else ""
     return Markup(
         f'<svg class="spark drift" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(said)}"><title>{escape(said)}</title><path class="grid" d="M0 {height - 4} H{width}"/>'
-        f'{_lines(points, scale, "line")}<g class="mark worse">{marks}</g></svg>'
+        f"{_lines(spread(values, 5, step), scale, 'line')}"
+        f'<g class="mark worse"><path class="shape" d="{marks}"/></g></svg>'
     )
 
 
-def score_of(found: Sequence[Drifted | None]) -> str:
+def score_of(found: Sequence[FoundColumn | None]) -> str:
     """Return the score of the newest windows that have a number of it; empty where that is not known.
 
     One that failed has none, and must not hide what was measured by the one before.

@@ -130,9 +130,14 @@ def quantile(seconds: Sequence[int], share: float) -> float | None:
 
 
 def _causes(minutes: Sequence[tuple[datetime, Counted]]) -> tuple[Cause, ...]:
-    found: dict[str, Cause] = {}
+    counts: dict[str, int] = {}
+    first: dict[str, datetime] = {}
+    last: dict[str, datetime] = {}
     for at, each in minutes:
         for kind, count in each.errors.items():
-            known = found.get(kind)
-            found[kind] = Cause(kind, count + (known.count if known else 0), known.first if known else at, at)
-    return tuple(sorted(found.values(), key=lambda each: -each.count))
+            counts[kind] = counts.get(kind, 0) + count
+            first.setdefault(kind, at)
+            last[kind] = at
+    return tuple(
+        Cause(kind, counts[kind], first[kind], last[kind]) for kind in sorted(counts, key=lambda k: -counts[k])
+    )

@@ -19,8 +19,8 @@ from flows.page.known import Known, UseCases
 from flows.page.ring import MARK_TONES, Stage, stages_of
 from flows.page.states import Tone
 from tasks.evaluation.causes.model import Causes
-from tasks.evaluation.drifted import Drifted
 from tasks.stores.database import RELEASE_LOOK, Database
+from tasks.stores.drawn_measurements import DrawnWindow, FoundColumn, read_drawn
 from tasks.stores.glances import Glances, LedgerLine, Working
 from tasks.stores.ledger import TRIAL
 from tasks.stores.measurements import Measurement, read_measurement
@@ -112,9 +112,9 @@ class View:
     known: Known
     live: Live
     turn: Working | None
-    windows: tuple[Measurement, ...]
+    windows: tuple[DrawnWindow, ...]
     marks: tuple[Mark, ...]
-    causes: tuple[Measurement, Causes] | None
+    causes: tuple[DrawnWindow, Causes] | None
     trials: tuple[ShownTrial, ...]
     versions: tuple[Answered, ...]
     data: Data
@@ -122,6 +122,18 @@ class View:
     runs: dict[str, str] = field(default_factory=dict)
     """MLflow runs by version, of those that were promoted."""
     more: bool = False
+
+    @property
+    def covered(self) -> DrawnWindow | None:
+        """The newest window in which it is known how often intervals held the truth."""
+        return next((each for each in reversed(self.windows) if each.covered), None)
+
+    @property
+    def parted(self) -> DrawnWindow | None:
+        """The newest window with groups; where none has any, the newest with slices."""
+        newest = [*reversed(self.windows)]
+        groups = next((each for each in newest if each.fairness), None)
+        return groups or next((each for each in newest if each.slices), None)
 
 
 def read_live(use_cases: UseCases, database: Database, name: str, now: datetime) -> Live | None:
@@ -144,8 +156,8 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         return None
     known, glances, standing = use_cases.known(name, registered), Glances(database.url), database.open_findings(name)
     with glances.reading() as connection:
-        windows = glances.newest(connection, name, most + 1, read_measurement)
-        more, windows = len(windows) > most, windows[-most:]
+        kept = glances.newest(connection, name, most + 1, str)
+        more, windows = len(kept) > most, read_drawn(kept[-most:])
         going = read_going(glances, connection, name, standing, now)
         marked = glances.lines(connection, name, _MAX_MARKS, kinds=("decision", "deploy"), actions=MARKS)
         card = read_card(use_cases, glances, connection, known, windows, going, now)
@@ -239,9 +251,13 @@ def _releasing(use_cases: UseCases, glances: Glances, connection: Connection, kn
     )
 
 
-def by_column(windows: Sequence[Measurement]) -> list[tuple[str, list[Drifted | None]]]:
+def by_column(windows: Sequence[DrawnWindow]) -> list[tuple[str, list[FoundColumn | None]]]:
     """Return what was found of each column of the newest window over time, those that drifted last first."""
-    by_window = [{each.column: each for each in window.drift} for window in windows]
-    newest = by_window[-1] if by_window else {}
+    newest = {each.column: each for each in windows[-1].drift} if windows else {}
     order = sorted(newest, key=lambda column: (not newest[column].drifted, -(newest[column].score or 0.0)))
-    return [(column, [found.get(column) for found in by_window]) for column in order]
+    found: dict[str, list[FoundColumn | None]] = {column: [None] * len(windows) for column in order}
+    for place, window in enumerate(windows):
+        for each in window.drift:
+            if (course := found.get(each.column)) is not None:
+                course[place] = each
+    return list(found.items())

@@ -129,7 +129,7 @@ class Glances(Transactions):
     def newest(self, connection: Connection, usecase: str, last: int, read: Callable[[str], R]) -> list[R]:
         """Return the newest measurements, oldest first, read as far as is shown: `read_glimpse`, `read_measurement`."""
         rows = connection.execute(_CONTENTS, {"usecase": usecase, "last": last})
-        return [read(content) for (content,) in rows][::-1]
+        return [read(content) for (content,) in rows.all()][::-1]
 
     def lines(
         self,
@@ -154,7 +154,7 @@ class Glances(Transactions):
         asked: dict[str, Any] = {"kinds": list(kinds), "actions": list(actions), "turns": list(turns), "before": before}
         given = {name: value for name, value in asked.items() if value not in ([], None)}
         rows = connection.execute(_lines(*given), {"usecase": usecase, "last": last, **given})
-        return [LedgerLine(*row) for row in rows]
+        return [LedgerLine(*row) for row in rows.all()]
 
     def evidence(self, connection: Connection, usecase: str, number: int) -> tuple[LedgerLine, dict[str, Any]] | None:
         """Return one entry of a use case with its evidence."""

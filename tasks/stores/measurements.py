@@ -16,7 +16,7 @@ import msgspec
 
 from expectations.deciding import Status
 from expectations.errors import DatabaseError
-from expectations.windows import Window
+from expectations.windows import Window, name_of
 from tasks.evaluation.causes.model import Causes
 from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.estimates.estimate import Estimate
@@ -80,15 +80,21 @@ class Glimpse(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """How the window is called, as everywhere else."""
-        return self.window.name
+        return name_of(self.start, self.counted)
 
     def known(self, metric: str) -> Realised | None:
         """Return a metric where its value is known."""
-        return next((each for each in self.realised if each.metric == metric and each.value is not None), None)
+        for each in self.realised:  # a loop: pages ask 1,200 windows several times
+            if each.metric == metric and each.value is not None:
+                return each
+        return None
 
     def expected(self, metric: str) -> Estimate | None:
         """Return the estimate of a metric where there is one."""
-        return next((each for each in self.estimated if each.metric == metric and each.value is not None), None)
+        for each in self.estimated:
+            if each.metric == metric and each.value is not None:
+                return each
+        return None
 
 
 class Measurement(Glimpse, frozen=True):
@@ -232,14 +238,21 @@ def read_measurement(content: str) -> Measurement:
     DatabaseError
         As `Measurement.from_dict`.
     """
-    content = content.replace(*_RENAMED)
     try:
-        found = _whole.decode(content)
-        if not found.rows or found.status == "unknown":  # as where a record says nothing of them: then it is none
-            _least.decode(content)
-        return _numbered(found)
+        return _decoded(content)
     except msgspec.DecodeError:  # of an earlier format, or none
+        content = content.replace(*_RENAMED)
+    try:
+        return _decoded(content)
+    except msgspec.DecodeError:
         return _earlier(_loaded(content))
+
+
+def _decoded(content: str) -> Measurement:
+    found = _whole.decode(content)
+    if not found.rows or found.status == "unknown":  # as where a record says nothing of them: then it is none
+        _least.decode(content)
+    return _numbered(found)
 
 
 def _earlier(content: Any) -> Measurement:  # noqa: ANN401 - JSON

@@ -197,7 +197,7 @@ class ServiceHistory(Marks):
         table = tables.probes
         query = select(table.c.minute, table.c.why, table.c.seconds).where(table.c.minute >= since)
         with self.reading() as connection:
-            return [Probe(*row) for row in connection.execute(query.order_by(table.c.minute))]
+            return [Probe(*row) for row in connection.execute(query.order_by(table.c.minute)).all()]
 
     def newest_outage(self, minute: datetime, known: Outage | None = None) -> Outage | None:
         """Return the outage that goes on at a minute; None where it was not checked then, or passed.
@@ -232,7 +232,7 @@ class ServiceHistory(Marks):
         with self.reading() as connection:
             return [
                 (minute, _read_minute(content))
-                for minute, content in connection.execute(query.order_by(table.c.minute))
+                for minute, content in connection.execute(query.order_by(table.c.minute)).all()
             ]
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expectations.errors import DatabaseError
+from expectations.windows import Window
 from flows.page.charts import drift
+from flows.page.views import by_column
 from flows.page.window_table import window_rows
 from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.estimates.estimate import Estimate
 from tasks.evaluation.realised import Realised
-from tasks.stores.measurements import Measurement
+from tasks.stores.drawn_measurements import DrawnMeasurement, read_drawn
+from tasks.stores.measurements import FORMAT, Measurement, measurement_of
 from tests.conftest import instant
 
 SCORES = st.one_of(st.none(), st.floats(0, 1, allow_nan=False))
@@ -59,3 +66,43 @@ def test_a_row_of_the_table_says_all_of_a_window_and_hostile_words_stay_words() 
     ]  # fmt: skip
     assert 'title="&lt;few&gt; rows"' in oldest
     assert "not known" in newest
+
+
+def test_a_course_is_read_as_far_as_it_is_drawn_and_its_newest_window_whole() -> None:
+    odd = Drifted("load", "drifted", p=0.01, what="place", effect=2.0, score=0.4, reason="", by="wasserstein")
+    known = Realised("rmse", 12.5, 10.0, 1.0, "violated")
+    days = [instant(f"2024-01-0{day}") for day in (1, 2, 3)]
+    made = [
+        measurement_of(Window(*ends), version="3", rows=9, status="good", realised=(known,), drift=(odd,))
+        for ends in pairwise(days)
+    ]
+    before, newest = read_drawn([json.dumps(each.to_dict()) for each in made])
+    assert isinstance(before, DrawnMeasurement)
+    assert newest == made[1]
+    (column,) = before.drift
+    assert (column.column, column.drifted, column.score, column.by) == ("load", True, 0.4, "wasserstein")
+    assert before.drifted == (column,)
+    assert window_rows([before], "rmse") == window_rows([made[0]], "rmse")
+    assert drift("load", [before.drift[0], odd]) == drift("load", [odd, odd])
+
+
+def test_what_an_earlier_version_kept_is_drawn_too_and_what_is_none_is_refused() -> None:
+    least = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-02T00:00:00Z", "rows": 3, "status": "good"}
+    old = {**least, "drift": [{"column": "load", "drifted": True, "what": "place", "effect": 2.0}]}
+    renamed = {**least, "drift": [{"column": "load", "status": "cannot be told"}], "format": 2}
+    first, second, _ = read_drawn([json.dumps(each) for each in (old, renamed, least)])
+    assert [each.status for each in (*first.drift, *second.drift)] == ["drifted", "undetermined"]
+    for damaged in ({"start": least["start"], "end": least["end"]}, {**least, "format": FORMAT + 1}):
+        with pytest.raises(DatabaseError):
+            read_drawn([json.dumps(damaged), json.dumps(least)])
+
+
+def test_columns_over_time_are_those_of_the_newest_window_the_worst_first() -> None:
+    def window(*columns: Drifted) -> Measurement:
+        return Measurement(instant("2024-01-01"), instant("2024-01-02"), drift=columns)
+
+    low, high, odd = (Drifted("a", "same", score=0.1), Drifted("b", "same", score=0.9), Drifted("c", "drifted"))
+    gone = Drifted("gone", "drifted")
+    shown = by_column([window(gone, high), window(low, high, odd)])
+    assert shown == [("c", [None, odd]), ("b", [high, high]), ("a", [None, low])]
+    assert by_column([]) == []
