@@ -130,10 +130,13 @@ class Family(Part):
         Whether fitting it takes long enough that a trial takes a small twin in its place.
     weighs : bool
         Whether it learns from `Rows.weight`.
+    takes_tokens : bool
+        Whether it may learn from places in a vocabulary, which `tokens` makes.
     """
 
     dear: ClassVar[bool] = False
     weighs: ClassVar[bool] = False
+    takes_tokens: ClassVar[bool] = False
     family: str
 
     @property
@@ -153,6 +156,11 @@ class Family(Part):
     @property
     def looks_at(self) -> tuple[int, int] | None:
         """Width and height of the one picture that its features have to be the pixels of; None where they need not."""
+        return None
+
+    @property
+    def reads_text(self) -> str | None:
+        """The column of texts whose tokens have to be among its features; None where none have to."""
         return None
 
     @property

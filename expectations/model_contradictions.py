@@ -88,7 +88,7 @@ def impossible_features(spec: UseCase) -> list[str]:
         for name in made:
             known = categories.get(name, False)
             categories[name] = known if step.makes_categories is None else step.makes_categories
-    problems = _other_pictures(spec)
+    problems = _other_pictures(spec) + _other_tokens(spec)
     for index, candidate in enumerate(spec.model.candidates):
         for field, names in candidate.takes_as_numbers().items():
             for name in names:
@@ -115,3 +115,21 @@ def _other_pictures(spec: UseCase) -> list[str]:
         for index, candidate in enumerate(spec.model.candidates)
         if size is not None and candidate.looks_at is not None and candidate.looks_at != size
     ]
+
+
+def _other_tokens(spec: UseCase) -> list[str]:
+    """Say which candidates read the tokens of a text that has none, or tokens as if they were quantities."""
+    split = {column for step in spec.features if step.makes_tokens for column in step.reads({})}
+    problems = []
+    for index, candidate in enumerate(spec.model.candidates):
+        if candidate.reads_text is not None and candidate.reads_text not in split:
+            rest = f"there are those of {', '.join(sorted(split))}" if split else "there are none"
+            problems.append(
+                f"model.candidates.{index}.text: no `tokens` of {candidate.reads_text} among the features; {rest}"
+            )
+        if split and not candidate.takes_tokens:
+            problems.append(
+                f"model.candidates.{index}.family: {candidate.family} would read the numbers of tokens as quantities; "
+                "give it a use case of its own, with `tfidf` or `ngrams` in place of `tokens`"
+            )
+    return problems

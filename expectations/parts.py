@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import polars as pl
@@ -82,6 +83,11 @@ class FittedStep(ABC):
     def touches(self) -> tuple[str, ...]:
         """Columns it reads or changes."""
 
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """What it found of the training rows, in words and a number: said by `driftwheel check`, and with each run."""
+        return {}
+
     @abstractmethod
     def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Run over a frame."""
@@ -114,6 +120,8 @@ class FitContext(NamedTuple):
         Names of the label's places; none where it is a value.
     features, categorical : tuple of str
         Feature columns that the steps before made, and those of them that are codes of categories.
+    folder : Path, optional
+        Of the use case, for a step that begins with a file of it.
     """
 
     label: pl.Series | None = None
@@ -122,6 +130,7 @@ class FitContext(NamedTuple):
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 class Learnt(NamedTuple):
@@ -149,6 +158,8 @@ class FeatureStep(Part):
 
     makes_categories: ClassVar[bool | None] = None
     """Whether the columns it makes are codes of categories; None where they stay what they were."""
+    makes_tokens: ClassVar[bool] = False
+    """Whether what it makes are places in a vocabulary, which mean nothing but to who knows it."""
     learns_each_value: ClassVar[bool] = False
     """Whether it learns something of each value that it has seen, and nothing of others."""
 

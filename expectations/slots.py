@@ -47,6 +47,7 @@ FEATURES: Slot[FeatureStep] = Slot(
         "text_length": "tasks.preprocessing.steps.text_length:TextLength",
         "ngrams": "tasks.preprocessing.steps.ngrams:Ngrams",
         "tfidf": "tasks.preprocessing.steps.tfidf:Tfidf",
+        "tokens": "tasks.preprocessing.steps.tokens:Tokens",
         "pixels": "tasks.preprocessing.steps.pixels:PixelsStep",
         "target": "tasks.preprocessing.steps.target:TargetEncoding",
         "select": "tasks.preprocessing.steps.select:Select",

@@ -156,6 +156,8 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
         trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
     of_all = f", from a sample of {len(sample):,} of {len(known):,} rows, spread over them" * (len(sample) < len(known))
     yield CheckResult("features", True, f"{len(trained.program.features)}{of_all}: {_named(trained.program.features)}")
+    for words, value in trained.program.measured.items():
+        yield CheckResult("features", True, f"{words}: {value:.1%}")
     for column, words in _free_texts(spec, cleaned):
         yield CheckResult(f"categories of {column}", True, words)
     steps.begin("packing a bundle, and predicting by it")

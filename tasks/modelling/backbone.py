@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -17,19 +16,19 @@ from pydantic import Field, model_validator
 from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Report, Rows, Scores, Task
 from expectations.fields import Positive
+from expectations.shipped_files import read_shipped
 from tasks.modelling.additive import AdditivePredictor
+from tasks.modelling.frozen_graph import MODEL, SETTINGS, load_graph
 from tasks.modelling.importance import permuted
 from tasks.modelling.linear import FittedLinear, Linear
 from tasks.modelling.onnx_failures import onnx_failures
 from tasks.modelling.predictors import PIXELS_ALONE, BatchPredictor, sampled
+from tasks.modelling.text_backbone import FILES, FittedTextBackbone, TextPredictor, fit_text, load_text
 from tasks.modelling.torch_signals import Sides, refuse_other_shapes
 
 if TYPE_CHECKING:
     import onnxruntime
 
-MODEL = "backbone.onnx"
-SETTINGS = "backbone.json"
-_PACKAGED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([^:]+)")
 _ALONE, _SAMPLE = 64, 50
 """Of importance: how many pixels are looked at one by one, and over how many rows."""
 
@@ -37,11 +36,13 @@ Numbers = npt.NDArray[np.float32]
 
 
 class Backbone(Family):
-    """A network trained before (an ONNX file), frozen, with a linear head that learns: for few pictures of your own.
+    """A network trained before (an ONNX file), frozen, with a linear head that learns: for few pictures or texts.
 
-    Its one input takes pictures, shape (rows, channels, height, width), and its first output is what the head reads.
-    The file lies in the use case's folder, or in an installed package (`package:file`), before training begins: nothing
-    is downloaded. Bundles carry a copy. The head is that of `linear`.
+    With `picture` its one input takes pictures, shape (rows, channels, height, width), and the head reads its first
+    output. With `text` its inputs are input_ids, attention_mask and perhaps token_type_ids, as Hugging Face exports
+    them, and the head reads the mean of what it says of the tokens, and the other features. The file, or a folder with
+    model.onnx or onnx/model.onnx, lies in the use case's folder, or in an installed package (`package:path`), before
+    training begins: nothing is downloaded. Bundles carry a copy. The head is that of `linear`.
     """
 
     weighs: ClassVar = True
@@ -56,11 +57,14 @@ class Backbone(Family):
             "l2": 0.1,
         },
     )
+    takes_tokens: ClassVar = True
     family: Literal["backbone"]
     backbone: Annotated[str, Field(min_length=1)]
-    """Path from the use case's folder, or `package:file` of an installed one."""
-    picture: Sides
+    """Path from the use case's folder, or `package:path` of an installed one."""
+    picture: Sides | None = None
     """Width and height of the picture whose pixels are the features, as `pixels` makes them."""
+    text: str | None = None
+    """The column of texts whose tokens are among the features, as `tokens` makes them."""
     mean: tuple[float, ...] = ()
     """What is taken off each channel, where pixels are from 0 to 1."""
     spread: tuple[Positive, ...] = ()
@@ -70,6 +74,10 @@ class Backbone(Family):
 
     @model_validator(mode="after")
     def _alike(self) -> Backbone:
+        if (self.picture is None) == (self.text is None):
+            raise ValueError("either picture or text: what the network takes")
+        if self.text is not None and (self.mean or self.spread):
+            raise ValueError("mean and spread are of pictures; leave them out")
         if len(self.mean) != len(self.spread) or len(self.mean) not in (0, 1, 3):
             raise ValueError("mean and spread are one number each for a grey picture, three for colours, or left out")
         return self
@@ -84,43 +92,56 @@ class Backbone(Family):
         return {"family": f"backbone has no head for {task}"} if self.head.misfits(task) else {}
 
     @property
-    def looks_at(self) -> tuple[int, int]:
+    def looks_at(self) -> tuple[int, int] | None:
         """Width and height of its picture."""
         return self.picture
 
+    @property
+    def reads_text(self) -> str | None:
+        """The column whose tokens it reads."""
+        return self.text
+
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
-    ) -> FittedBackbone:
+    ) -> FittedBackbone | FittedTextBackbone:
         """Run all rows through the backbone once, and learn the head of what it says.
 
         Raises
         ------
         TrainingError
-            If there is no such file, it takes no pictures of this shape, or features are no such picture.
+            If there is no such file, it takes no pictures of this shape or no such tokens, or features are none.
         """
-        refuse_other_shapes(self.picture, train)
+        content = read_shipped(self.backbone, train.folder, FILES, "the backbone")
+        learn = partial(self.head.fit, valid=valid, seed=seed, report=report, start_from=start_from)
+        if self.picture is not None:
+            return self._fit_pictures(content, self.picture, train, learn)
+        return fit_text(content, self, self.text or "", train, learn)
+
+    def _fit_pictures(
+        self, content: bytes, picture: tuple[int, int], train: Rows, learn: Callable[[Rows], FittedLinear]
+    ) -> FittedBackbone:
+        refuse_other_shapes(picture, train)
         if train.categorical or np.isnan(train.matrix).any():
             raise TrainingError(
                 "a whole picture in each row, and nothing else, where backbone learns",
                 "categories" if train.categorical else "missing pixels",
                 "Leave rows without a picture out (`drop_missing` under `cleaning`), and other features with them",
             )
-        content = _read(self.backbone, train.folder)
-        channels = train.matrix.shape[1] // (self.picture[0] * self.picture[1])
+        channels = train.matrix.shape[1] // (picture[0] * picture[1])
         if self.mean and len(self.mean) != channels:
             raise TrainingError(f"{channels} numbers in `mean` and `spread`", f"{len(self.mean)}", "Give one a channel")
-        embed = embedder(content, (self.picture[0], self.picture[1], channels), self.mean, self.spread)
+        embed = embedder(content, (*picture, channels), self.mean, self.spread)
         seen = embed(train.matrix)
         names = tuple(f"e{at}" for at in range(seen.shape[1]))
-        head = self.head.fit(
-            replace(train, matrix=seen, features=names), valid, seed=seed, report=report, start_from=start_from
-        )
-        return FittedBackbone(content, embed, head, self, train)
+        head = learn(replace(train, matrix=seen, features=names))
+        return FittedBackbone(content, embed, head, self, train, (*picture, channels))
 
     @classmethod
-    def load(cls, folder: Path) -> BackbonePredictor:
-        """Return a predictor of the two files in `folder`."""
+    def load(cls, folder: Path) -> BackbonePredictor | TextPredictor:
+        """Return a predictor of the files in `folder`."""
         told = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        if "text" in told:
+            return load_text(told["text"], (folder / MODEL).read_bytes(), Linear.load(folder))
         width, height, channels = told["picture"]
         embed = embedder((folder / MODEL).read_bytes(), (width, height, channels), told["mean"], told["spread"])
         return BackbonePredictor(embed, Linear.load(folder))
@@ -144,50 +165,29 @@ class FittedBackbone(BackbonePredictor):
     """A backbone whose head has learnt."""
 
     def __init__(
-        self, content: bytes, embed: Callable[[Matrix], Matrix], head: FittedLinear, recipe: Backbone, rows: Rows
+        self,
+        content: bytes,
+        embed: Callable[[Matrix], Matrix],
+        head: FittedLinear,
+        recipe: Backbone,
+        rows: Rows,
+        shape: tuple[int, int, int],
     ) -> None:
         super().__init__(embed, head)
         self.recipe, self._content, self._fitted_head, self._features = recipe, content, head, rows.features
+        self._shape = shape
         self._sample = rows.matrix[:: max(1, len(rows.matrix) // _SAMPLE)][:_SAMPLE]
 
     def save(self, folder: Path) -> None:
         """Write the backbone as it is, the head as JSON, and how pixels are brought to what the backbone takes."""
         (folder / MODEL).write_bytes(self._content)
         self._fitted_head.save(folder)
-        width, height = self.recipe.picture
-        told = {
-            "picture": (width, height, len(self._features) // (width * height)),
-            "mean": self.recipe.mean,
-            "spread": self.recipe.spread,
-        }
+        told = {"picture": self._shape, "mean": self.recipe.mean, "spread": self.recipe.spread}
         (folder / SETTINGS).write_text(json.dumps(told), encoding="utf-8")
 
     def importance(self) -> dict[str, float]:
         """Mean distance that a prediction moves by where neighbouring pixels are another row's, shared equally."""
         return permuted(self.predict, self._sample, self._features, alone=_ALONE)
-
-
-def _read(backbone: str, folder: Path | None) -> bytes:
-    path = _locate(backbone, folder)
-    if path is None or not path.is_file():
-        raise TrainingError(
-            f"the file of the backbone {backbone}",
-            "no such file" if path is not None else "no such package",
-            "Put it there beforehand, or install the package that ships it: nothing is downloaded while a model learns",
-        )
-    return path.read_bytes()
-
-
-def _locate(backbone: str, folder: Path | None) -> Path | None:
-    packaged = _PACKAGED.fullmatch(backbone)
-    if packaged is None:
-        return (folder or Path()) / Path(backbone).expanduser()
-    try:
-        spec = importlib.util.find_spec(packaged[1])
-    except ModuleNotFoundError:
-        return None
-    places = spec.submodule_search_locations if spec is not None else None
-    return None if not places else Path(next(iter(places))) / packaged[2]
 
 
 def embedder(
@@ -229,17 +229,7 @@ def embedder(
 
 
 def _session(content: bytes) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except onnx_failures() as error:
-        raise TrainingError(
-            "a backbone that ONNX Runtime loads", str(error).splitlines()[0][:300], "Export it once more, as one file"
-        ) from error
+    session = load_graph(content)
     given = session.get_inputs()
     if len(given) != 1 or len(given[0].shape) != 4 or given[0].type != "tensor(float)":
         raise TrainingError(

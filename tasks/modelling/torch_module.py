@@ -36,6 +36,7 @@ class TorchModule(Neural):
     network: ClassVar = "tasks.modelling.own_network:OwnNetwork"
     shape: ClassVar = ("module", "arguments")
     draws_weights: ClassVar = True
+    takes_tokens: ClassVar = True
     family: Literal["torch.module"]
     module: Annotated[str, Field(pattern=rf"^{_NAMES}:{_NAMES}$")]
     """``module:Class``, made by ``Class(width, outputs, categories, **arguments)``: how many features and scores a row

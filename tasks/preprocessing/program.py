@@ -61,6 +61,11 @@ class FeatureProgram:
                 others |= set(step.touches)
         return {column.name for column in self.inputs if column.kind == "instant"} - others
 
+    @property
+    def measured(self) -> dict[str, float]:
+        """What its steps found of the training rows, in words."""
+        return {words: value for step in self.steps for words, value in step.measured.items()}
+
     def transform(self, frame: pl.DataFrame, *, repaired: bool = False) -> Matrix:
         """Run over a frame.
 

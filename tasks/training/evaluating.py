@@ -143,13 +143,18 @@ def _importance(judged: Judged, spec: UseCase, drawn: Resamples) -> dict[str, An
     return {"permutation_importance": {"metric": metric, "inputs": found}}
 
 
+def metric_name(words: str) -> str:
+    """Return words as MLflow lets a metric be called."""
+    return "".join(letter if letter.isalnum() or letter in "_-. " else "_" for letter in words)
+
+
 def flat(evaluation: Evaluation) -> Mapping[str, float]:
     """Return bounds of metrics and figures of classes as MLflow names metrics; what is not defined is left out."""
     found: dict[str, float] = {}
     for name, value in evaluation.metrics.items():
         found |= {f"holdout_{name}": value.value, f"holdout_{name}_low": value.low, f"holdout_{name}_high": value.high}
     for each in evaluation.of_classes:
-        safe = "".join(letter if letter.isalnum() or letter in "_-. " else "_" for letter in each.name)
+        safe = metric_name(each.name)
         figures = {"precision": each.precision, "recall": each.recall, "f1": each.f1}
         found |= {f"class {safe}/{name}": value.value for name, value in figures.items()}
     return {name: value for name, value in found.items() if math.isfinite(value)}

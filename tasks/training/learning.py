@@ -233,7 +233,9 @@ def follow(
 def _fit_features(frame: pl.DataFrame, spec: UseCase) -> tuple[FeatureProgram, Rows]:
     """Fit the feature program on rows of the clean table, and return them as the model is to see them."""
     classes = classes_of(frame, spec)
-    context = FitContext(pl.Series(labels(frame, spec, classes)), spec.task, spec.model.seed, classes)
+    context = FitContext(
+        pl.Series(labels(frame, spec, classes)), spec.task, spec.model.seed, classes, folder=spec.folder
+    )
     program, matrix = fit_program(spec.features, frame, spec.cleaning, context)
     return program, replace(_rows(program, matrix, frame, spec, classes), weight=row_weights(frame, spec, classes))
 

@@ -28,7 +28,7 @@ from tasks.stores.turns import Turn
 from tasks.stores.unfinished import keeping
 from tasks.training.contest import decisive_metric
 from tasks.training.cross_validation import fold_statistics
-from tasks.training.evaluating import evaluated, flat
+from tasks.training.evaluating import evaluated, flat, metric_name
 from tasks.training.judging import Judged, Judgement, Refit, judge, refit
 from tasks.training.live import Curves, sending
 from tasks.training.packing import pack, raw_rows, training_rows
@@ -228,6 +228,7 @@ def _record(
     metrics |= {"learnt_rows": judgement.learnt_rows, "holdout_rows": judgement.holdout_rows}
     curves = {}
     if judged.trained is not None:
+        metrics |= {metric_name(words): value for words, value in judged.trained.program.measured.items()}
         attempts = judged.trained.attempts
         metrics |= {f"trials_{state}": sum(e.state == state for e in attempts) for state in {e.state for e in attempts}}
         _record_trials(job, challenger.run, attempts, decisive_metric(job.usecase.spec))

@@ -1,0 +1,241 @@
+"""A frozen network of tokens, and the head that learnt from the mean of what it says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from expectations.errors import TrainingError
+from expectations.families import Matrix, Rows, Scores
+from tasks.modelling.additive import AdditivePredictor
+from tasks.modelling.frozen_graph import MODEL, SETTINGS, load_graph
+from tasks.modelling.importance import shares
+from tasks.modelling.linear import FittedLinear
+from tasks.modelling.onnx_failures import onnx_failures
+from tasks.modelling.predictors import BatchPredictor
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from tasks.modelling.backbone import Backbone
+
+FILES = ("model.onnx", "onnx/model.onnx")
+"""Where a folder in the layout of Hugging Face has a network as ONNX."""
+_REMEMBERED = 16_384
+"""Texts whose vectors a process keeps while models learn: 50 MB of 384 numbers each."""
+_IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
+
+Vectors = npt.NDArray[np.float64]
+"""Shape (n_tokens, width), or (1, width) where the network says one of the whole text."""
+
+
+class TextPlaces(NamedTuple):
+    """Which features of a row are the tokens of the text, in order, and which are others."""
+
+    tokens: tuple[int, ...]
+    others: tuple[int, ...]
+
+
+def places_of(column: str, rows: Rows) -> TextPlaces:
+    """Return where the tokens of a column are among the features.
+
+    Raises
+    ------
+    TrainingError
+        If there are none.
+    """
+    token = re.compile(re.escape(column) + r"_token_\d+")
+    found = tuple(at for at, name in enumerate(rows.features) if token.fullmatch(name))
+    if not found:
+        raise TrainingError(
+            f"the tokens of {column} among the features",
+            f"{len(rows.features)} others",
+            f"Write `- {{tokens: [{column}], tokenizer: PATH}}` under `features`",
+        )
+    return TextPlaces(found, tuple(at for at in range(len(rows.features)) if at not in set(found)))
+
+
+class TextEmbedder:
+    """Runs texts through a network, one by one, so that one is answered alone as it is among others.
+
+    Raises
+    ------
+    TrainingError
+        If ONNX Runtime does not load it, or it takes something else than tokens.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._session = load_graph(content)
+        self._inputs = _inputs(self._session)
+        self.width = self.vectors(np.zeros(1)).shape[1]
+
+    def vectors(self, ids: Matrix) -> Vectors:
+        """Return what the network says of the tokens with these places in the vocabulary, from 0.
+
+        Raises
+        ------
+        TrainingError
+            If it knows no such token, or so many are too long for it.
+        """
+        given = {_IDS: ids, _MASK: np.ones_like(ids), _TYPES: np.zeros_like(ids)}
+        try:
+            found = self._session.run(None, {n: given[n][None].astype(kind) for n, kind in self._inputs.items()})[0]
+        except onnx_failures() as error:
+            raise TrainingError(
+                f"a network that takes {len(ids)} tokens, the largest with place {int(ids.max())}",
+                str(error).splitlines()[0][:300],
+                "Take the tokenizer that belongs to the network, and as many tokens as it reads, or fewer (`at_most`)",
+            ) from error
+        return np.asarray(found, np.float64).reshape(-1, found.shape[-1])
+
+    def embed(self, tokens: Matrix) -> Matrix:
+        """Return the mean vector of each row of tokens, as the step `tokens` makes them; zeros where there are none.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, width)
+        """
+        found = np.zeros((len(tokens), self.width))
+        for at, row in enumerate(tokens):
+            ids = row[row > 0] - 1
+            if len(ids):
+                found[at] = self.vectors(ids).mean(axis=0)
+        return found
+
+
+def _inputs(session: onnxruntime.InferenceSession) -> dict[str, type]:
+    kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+    given = {each.name: each.type for each in session.get_inputs()}
+    if _IDS not in given or not given.keys() <= {_IDS, _MASK, _TYPES} or not set(given.values()) <= kinds.keys():
+        raise TrainingError(
+            f"a backbone of texts with the inputs {_IDS}, {_MASK} and perhaps {_TYPES}, whole numbers, (rows, tokens)",
+            ", ".join(f"{name} {kind}" for name, kind in given.items()),
+            "Export the body of the network, as `optimum-cli export onnx` does; one of pictures wants `picture`",
+        )
+    return {name: kinds[kind] for name, kind in given.items()}
+
+
+class Remembering:
+    """Remembers the vectors of texts while models learn: folds, trials and holdouts ask of the same ones again."""
+
+    _known: ClassVar[OrderedDict[tuple[str, bytes], Vectors]] = OrderedDict()
+
+    def __init__(self, content: bytes, embedder: TextEmbedder) -> None:
+        self._digest, self._embedder = hashlib.sha256(content).hexdigest(), embedder
+
+    def __call__(self, tokens: Matrix) -> Matrix:
+        """Return what `TextEmbedder.embed` does."""
+        found = np.empty((len(tokens), self._embedder.width))
+        for at, row in enumerate(tokens):
+            key = (self._digest, row.astype(np.int32).tobytes())
+            vector = self._known.get(key)
+            if vector is None:
+                vector = self._known[key] = self._embedder.embed(row[None])[0]
+                if len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
+            found[at] = vector
+        return found
+
+
+class TextPredictor(BatchPredictor):
+    """Runs a network of tokens, and the head on what it says and the other features."""
+
+    method = (
+        "exact of the head, against the average training row; of a text each token has what its own vector adds to "
+        "the mean that the head reads"
+    )
+
+    def __init__(
+        self, embedder: TextEmbedder, places: TextPlaces, head: AdditivePredictor, embed: Callable[[Matrix], Matrix]
+    ) -> None:
+        self.embedder, self.places, self.head, self._embed = embedder, places, head, embed
+        self.explains = head.explains
+
+    def seen(self, matrix: Matrix) -> Matrix:
+        """Return what the head reads of rows: the text's mean vector, then the other features."""
+        return np.hstack([self._embed(matrix[:, self.places.tokens]), matrix[:, self.places.others]])
+
+    def predict(self, matrix: Matrix) -> Scores:
+        """Predict rows of shape (n_rows, n_features)."""
+        return self.head.predict(self.seen(matrix))
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Return what each feature adds, and last what an average row has, in the unit of the head's.
+
+        The head is linear in the mean of the tokens' vectors, so what a text adds is the sum over its tokens of what a
+        text of that vector alone would add, over their number.
+        """
+        matrix = np.asarray(matrix, dtype=np.float64)
+        own = self.head.contributions(self.seen(matrix))
+        width, total = self.embedder.width, np.zeros((*own.shape[:-1], matrix.shape[1] + 1))
+        total[..., list(self.places.others)] = own[..., width:-1]
+        total[..., -1] = own[..., -1]
+        for at, row in enumerate(matrix):
+            tokens = np.array(self.places.tokens)
+            tokens = tokens[row[tokens] > 0] if (row[tokens] > 0).any() else tokens
+            vectors = self.embedder.vectors(row[tokens] - 1) if row[tokens[0]] > 0 else np.zeros((1, width))
+            if len(vectors) != len(tokens):  # one of all of them
+                vectors = np.broadcast_to(vectors.mean(axis=0), (len(tokens), width))
+            others = np.broadcast_to(row[list(self.places.others)], (len(tokens), len(self.places.others)))
+            each = self.head.contributions(np.hstack([vectors, others]))[..., :width].sum(axis=-1) / len(tokens)
+            total[at][..., tokens] = each.T
+        return total
+
+
+class FittedTextBackbone(TextPredictor):
+    """A network of tokens whose head has learnt."""
+
+    def __init__(
+        self,
+        content: bytes,
+        embedder: TextEmbedder,
+        places: TextPlaces,
+        head: FittedLinear,
+        recipe: Backbone,
+        rows: Rows,
+    ) -> None:
+        super().__init__(embedder, places, head, Remembering(content, embedder))
+        self.recipe, self._content, self._fitted, self._features = recipe, content, head, rows.features
+
+    def save(self, folder: Path) -> None:
+        """Write the network as it is, the head as JSON, and which features are tokens."""
+        (folder / MODEL).write_bytes(self._content)
+        self._fitted.save(folder)
+        (folder / SETTINGS).write_text(json.dumps({"text": self.places._asdict()}), encoding="utf-8")
+
+    def importance(self) -> dict[str, float]:
+        """Shares of the head; what it takes of the text is shared equally by the tokens' features."""
+        own = self._fitted.importance()
+        names = [self._features[at] for at in self.places.others]
+        text = 1.0 - sum(own[name] for name in names)
+        return shares(
+            {name: own[name] for name in names}
+            | {self._features[at]: text / len(self.places.tokens) for at in self.places.tokens}
+        )
+
+
+def fit_text(
+    content: bytes, recipe: Backbone, column: str, train: Rows, learn: Callable[[Rows], FittedLinear]
+) -> FittedTextBackbone:
+    """Run all texts through the network once, and learn the head of what it says."""
+    embedder, places = TextEmbedder(content), places_of(column, train)
+    names = [f"{column}_vector_{at}" for at in range(embedder.width)]
+    names += [train.features[at] for at in places.others]
+    seen = np.hstack([Remembering(content, embedder)(train.matrix[:, places.tokens]), train.matrix[:, places.others]])
+    head = learn(replace(train, matrix=seen, features=tuple(names)))
+    return FittedTextBackbone(content, embedder, places, head, recipe, train)
+
+
+def load_text(told: dict[str, Sequence[int]], content: bytes, head: AdditivePredictor) -> TextPredictor:
+    """Return a predictor of what `FittedTextBackbone.save` wrote."""
+    embedder = TextEmbedder(content)
+    return TextPredictor(embedder, TextPlaces(tuple(told["tokens"]), tuple(told["others"])), head, embedder.embed)
