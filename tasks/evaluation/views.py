@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import polars as pl
 
@@ -21,23 +22,23 @@ _HOUR = 3_600_000_000
 
 
 class View(ABC):
-    """How a kind of column is looked at as a number.
+    """How a kind of column is looked at as numbers.
 
     Attributes
     ----------
-    words : str
-        Name of the view, with the column in the place of `{}`.
+    words : mapping of str to str
+        Each view that one look gives -> its name, with the column in the place of `{}`.
     """
 
-    words: str
+    words: Mapping[str, str]
 
     @abstractmethod
     def fits(self, values: pl.Series, times: pl.Series | None) -> bool:
         """Whether a column of a reference is looked at so."""
 
     @abstractmethod
-    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:
-        """Return the numbers, null where the value is; None where a window holds another type.
+    def numbers(self, values: pl.Series, times: pl.Series | None) -> Mapping[str, pl.Series] | None:
+        """Return the numbers of each view, null where the value is; None where a window holds another type.
 
         Parameters
         ----------
@@ -49,7 +50,7 @@ class View(ABC):
 class Length(View):
     """How many characters a text has; of texts of more values than are counted one by one."""
 
-    words = "length of {}"
+    words: Mapping[str, str] = MappingProxyType({"length": "length of {}"})
 
     def fits(self, values: pl.Series, times: pl.Series | None) -> bool:  # noqa: D102
         del times
@@ -57,31 +58,35 @@ class Length(View):
             return False
         return values.drop_nulls().n_unique() > MAX_CATEGORIES
 
-    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:  # noqa: D102
+    def numbers(self, values: pl.Series, times: pl.Series | None) -> Mapping[str, pl.Series] | None:  # noqa: D102
         del times
         if values.dtype == pl.Null:
-            return values.cast(pl.Float64)
-        return values.str.len_chars().cast(pl.Float64) if values.dtype == pl.String else None
+            return {"length": values.cast(pl.Float64)}
+        return {"length": values.str.len_chars().cast(pl.Float64)} if values.dtype == pl.String else None
 
 
 class Light(View):
-    """How bright a picture is, or how rich in contrast (`tasks.preprocessing.pictures.light_of`)."""
+    """How bright a picture is, and how rich in contrast (`tasks.preprocessing.pictures.light_of`)."""
 
-    def __init__(self, words: str, place: int) -> None:
-        self.words, self._place = words, place
+    words: Mapping[str, str] = MappingProxyType(
+        {"brightness": "brightness of {}", "contrast": "contrast of {}"}  # as `light_of` returns them
+    )
 
     def fits(self, values: pl.Series, times: pl.Series | None) -> bool:  # noqa: D102
         del times
         return values.dtype == pl.Binary or _are_pictures(values)
 
-    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:  # noqa: D102
+    def numbers(self, values: pl.Series, times: pl.Series | None) -> Mapping[str, pl.Series] | None:  # noqa: D102
         del times
         if values.dtype == pl.Null:
-            return values.cast(pl.Float64)
+            return dict.fromkeys(self.words, values.cast(pl.Float64))
         if values.dtype != pl.Binary and values.dtype != pl.String:
             return None
-        found = [None if light is None else light[self._place] for light in map(light_of, values)]
-        return pl.Series(values.name, found, dtype=pl.Float64)
+        lights = [(None, None) if light is None else light for light in map(light_of, values)]
+        return {
+            kind: pl.Series(values.name, [light[place] for light in lights], dtype=pl.Float64)
+            for place, kind in enumerate(self.words)
+        }
 
 
 def _are_pictures(values: pl.Series) -> bool:
@@ -93,12 +98,12 @@ def _are_pictures(values: pl.Series) -> bool:
 class Age(View):
     """How many hours before its row an instant lies; negative where it lies ahead."""
 
-    words = "hours since {}"
+    words: Mapping[str, str] = MappingProxyType({"age": "hours since {}"})
 
     def fits(self, values: pl.Series, times: pl.Series | None) -> bool:  # noqa: D102
         return times is not None and (isinstance(values.dtype, pl.Datetime) or values.dtype == pl.Date)
 
-    def numbers(self, values: pl.Series, times: pl.Series | None) -> pl.Series | None:  # noqa: D102
+    def numbers(self, values: pl.Series, times: pl.Series | None) -> Mapping[str, pl.Series] | None:  # noqa: D102
         if times is None:
             return None
         dtype = values.dtype
@@ -110,15 +115,10 @@ class Age(View):
         else:
             return None
         gone = times.cast(_INSTANT).dt.epoch("us") - instants.dt.epoch("us")
-        return gone.cast(pl.Float64) / _HOUR
+        return {"age": gone.cast(pl.Float64) / _HOUR}
 
 
-VIEWS: Mapping[str, View] = {
-    "length": Length(),
-    "age": Age(),
-    "brightness": Light("brightness of {}", 0),
-    "contrast": Light("contrast of {}", 1),
-}
+VIEWS: Mapping[str, View] = {kind: view for view in (Length(), Age(), Light()) for kind in view.words}
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Viewed:
     @property
     def name(self) -> str:
         """Under which name it is watched."""
-        return VIEWS[self.view].words.format(self.column)
+        return VIEWS[self.view].words[self.view].format(self.column)
 
 
 def picture_views(columns: Iterable[str]) -> tuple[Viewed, ...]:
@@ -155,10 +155,14 @@ def views_of(frame: pl.DataFrame, times: pl.Series | None) -> tuple[Viewed, ...]
 
 def with_views(frame: pl.DataFrame, times: pl.Series | None, views: tuple[Viewed, ...]) -> pl.DataFrame:
     """Put views beside the columns of a table; one whose column is absent or of another type is left out."""
-    made = [
-        numbers.alias(each.name)
-        for each in views
-        if each.column in frame.columns and each.name not in frame.columns
-        if (numbers := VIEWS[each.view].numbers(frame[each.column], times)) is not None
-    ]
+    looks: dict[tuple[str, View], Mapping[str, pl.Series] | None] = {}  # one gives all views of its kind
+    made = []
+    for each in views:
+        if each.column not in frame.columns or each.name in frame.columns:
+            continue
+        look = (each.column, VIEWS[each.view])
+        if look not in looks:
+            looks[look] = look[1].numbers(frame[each.column], times)
+        numbers = looks[look]
+        made += [] if numbers is None else [numbers[each.view].alias(each.name)]
     return frame.with_columns(made)

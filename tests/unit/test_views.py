@@ -13,7 +13,7 @@ from tasks.evaluation.drift import judge
 from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import Reference, references_from_dict, references_to_dict, sketch
-from tasks.evaluation.views import Viewed, views_of, with_views
+from tasks.evaluation.views import Viewed, picture_views, views_of, with_views
 from tasks.stores.plain import to_json
 
 RANDOM = np.random.default_rng(11)
@@ -52,6 +52,21 @@ def test_views_hold_the_right_numbers() -> None:
     assert found["hours since day"].to_list() == [0.0, 1.0, 2.0]
     texts = with_views(pl.DataFrame({"t": ["äö", "", None]}), None, (Viewed("t", "length"),))
     assert texts["length of t"].to_list() == [2.0, 0.0, None]
+
+
+def test_a_picture_is_looked_at_once_for_all_that_is_seen_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def light_of(content: object) -> tuple[float, float] | None:
+        seen.append(content)
+        return None if content is None else (0.25, 0.5)
+
+    monkeypatch.setattr("tasks.evaluation.views.light_of", light_of)
+    frame = pl.DataFrame({"one": [b"a", None], "other": [b"b", b"c"]})
+    found = with_views(frame, None, picture_views(frame.columns))
+    assert seen == [b"a", None, b"b", b"c"]
+    assert found["brightness of one"].to_list() == [0.25, None]
+    assert found["contrast of other"].to_list() == [0.5, 0.5]
 
 
 def test_an_instant_of_a_request_is_read_as_it_is_journaled() -> None:
