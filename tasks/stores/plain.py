@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON
-    """Turn a value into what JSON can carry: a number that is not finite is null, an instant ISO 8601.
+    """Turn a value into what JSON can carry: a number that is not finite is null, an instant ISO 8601, a span seconds.
 
     Raises
     ------
@@ -52,6 +52,8 @@ def _scalar(value: object) -> bool | int | float | str | None:
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, PurePath):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -155,6 +155,17 @@ def test_a_card_tells_the_metric_beside_its_interval_its_bar_and_what_needs_no_m
     assert ">good<" in shown
 
 
+def test_machines_are_told_what_the_cards_say(page: Client, home: Home, make_use_case: Callable[..., Path]) -> None:
+    name = home.add(make_use_case())
+    home.promote(name)
+    home.measure(name, *(window(day) for day in range(3)))
+    shown = page.get("/usecases.json")
+    assert shown.status_code == 200
+    (card,) = shown.json()
+    assert (card["name"], card["state"]["word"], card["metric"]["value"]) == (name, "good", 42.0)
+    assert card["champion"]["age"] > 0  # seconds
+
+
 def test_states_in_their_order(home: Home, make_use_case: Callable[..., Path]) -> None:
     name = home.add(make_use_case())
     home.promote(name)
