@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from expectations.errors import DriftwheelError
 from expectations.usecase import NAME_PATTERN
 from flows.page.answers import Answers, Run
-from flows.page.cards import WINDOWS, read_cards
+from flows.page.cards import WINDOWS, Card, read_cards
 from flows.page.confirming import Asking
 from flows.page.exposition import CONTENT_TYPE, read_exposition
 from flows.page.records import read_entry, split_body
@@ -35,6 +37,10 @@ from infra.settings import Settings
 from tasks.stores.measurements import Measurement
 from tasks.stores.plain import to_json
 
+_log = logging.getLogger("driftwheel.page")
+_DRAWN_ON_CLICK = "flows.page.distributions"
+"""numpy, polars and the lake, which no other page needs."""
+
 
 class Page(Asking):
     """The pages, each by what is asked for."""
@@ -43,13 +49,16 @@ class Page(Asking):
         """Show all use cases; of `/cards` the part alone that is asked for again."""
         answers = await self.servers.answers()
         cards = await asyncio.to_thread(read_cards, self.use_cases, self.database, now())
+        return self._overview("cards.html" if request.url.path == "/cards" else "overview.html", answers, cards)
+
+    def _overview(self, template: str, answers: Answers, cards: Sequence[Card]) -> Response:
         tally = Counter((card.state.word, card.state.tone) for card in cards)
         latest: dict[str, Run] = {}
         for run in reversed(answers.runs):
             if run.start is not None:
                 latest[run.usecase] = run
         return self.show(
-            "cards.html" if request.url.path == "/cards" else "overview.html",
+            template,
             answers,
             cards=cards,
             live=[card for card in cards if not card.replay],
@@ -163,6 +172,16 @@ class Page(Asking):
             others=windows[-12:],
         )
 
+    def warm(self) -> None:
+        """Read and render once what is asked for first: what that imports, compiles and plans is there from then on."""
+        cards = read_cards(self.use_cases, self.database, now())
+        self._overview("overview.html", Answers(), cards)
+        for card in cards[:1]:
+            kept = read_kept(self.settings, self.use_cases, self.database, card.name, now())
+            if kept is not None:
+                self.show("use_case.html", Answers(), alone=False, **page_values(card.name, kept, Asked()))
+        importlib.import_module(_DRAWN_ON_CLICK)
+
     async def backtest(self, request: Request) -> Response:
         """Give the picture of a use case's last backtest."""
         picture = self._backtest(request.path_params["name"])
@@ -196,11 +215,14 @@ class Page(Asking):
 
 
 def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
-    """Return the page of a home."""
+    """Return the page of a home; what it answers first is made ready before it is served."""
     page = Page(settings, behind_login=behind_login)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        (failed,) = await asyncio.gather(asyncio.to_thread(page.warm), return_exceptions=True)
+        if failed is not None:  # whoever asks for it is told by the page itself
+            _log.warning("the page was not made ready: %s", failed)
         try:
             yield
         finally:
@@ -235,9 +257,8 @@ def _no_use_case(name: str) -> HTTPException:
 
 
 def _distributions(settings: Settings, name: str, window: Measurement, column: str) -> Distributions:
-    from flows.page.distributions import distributions  # numpy, polars and the lake, for those who ask
-
-    return distributions(settings, name, window, column)
+    drawn: Distributions = importlib.import_module(_DRAWN_ON_CLICK).distributions(settings, name, window, column)
+    return drawn
 
 
 def _number(text: str | None, otherwise: int, most: int) -> int:
