@@ -32,6 +32,9 @@ _PRIOR_ERRORS, _PRIOR_REQUESTS = 1, 100
 """Added to what was before, so that a service that never failed, or was never asked, has a share to be held against."""
 _KINDS = ("unready", "errors")
 """Kinds of findings that are opened and ended here."""
+_UNWATCHED = timedelta(minutes=10)
+"""Without a health check for so long nobody looks at the service: another process may know its address."""
+_NO_ADDRESS = "nobody looks at the service any more, as its address is not set (`driftwheel up`, or DRIFTWHEEL_SERVICE)"
 _NOT_OURS = ("bad_feedback", "bad_explain")
 """Causes of errors that are of no request for a prediction."""
 _FAULTS = ("internal", "journal", "busy")
@@ -56,6 +59,7 @@ class ServiceWatch:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._without: datetime | None = None
 
     def look(self, registered: Iterable[str], now: datetime) -> None:
         """Keep what the service did, and open or end what that says of each use case; nothing where none is up.
@@ -68,7 +72,10 @@ class ServiceWatch:
         places = self._settings.places()
         history = ServiceHistory(self._settings.platform().url)
         minute = now.astimezone(UTC).replace(second=0, microsecond=0)
-        if not places.service or history.is_probed(minute):
+        if not places.service:
+            self._end_unwatched(history, minute)
+            return
+        if history.is_probed(minute):
             return
         with ServiceClient(places.service, places.service_key) as service:
             probe, replicas = probed(service, minute), counted(service)
@@ -82,6 +89,17 @@ class ServiceWatch:
                 if served[usecase] is False:  # nobody looks at it again
                     self._settings.platform().end(usecase, [key], "it is not served any more", minute)
             self._judge(history, [name for name in names if served[name]], probe, standing, told=bool(replicas))
+
+    def _end_unwatched(self, history: ServiceHistory, minute: datetime) -> None:
+        """End what was found of a service that nobody looks at any more, as no process knows its address."""
+        if self._without is not None and minute - self._without < _UNWATCHED:
+            return  # it takes so long that it is unwatched
+        self._without = minute
+        database = self._settings.platform()
+        standing = [each for each in database.open_findings() if each.kind in _KINDS]
+        if standing and not history.probes(minute - _UNWATCHED):
+            for each in standing:
+                database.end(each.usecase, [each.key], _NO_ADDRESS, minute)
 
     def _judge(
         self,

@@ -23,7 +23,7 @@ from tasks.stores import tables
 from tasks.stores.finding_kinds import describe
 from tasks.stores.service_history import KEPT, Counted, Outage, Probe, Replica, ServiceHistory, grown, outages, total
 from tests.fronts import serving
-from tests.pages import Home
+from tests.pages import Home, find, statements
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -291,6 +291,33 @@ def test_a_burst_and_an_outage_are_findings_of_what_is_served_and_end_by_themsel
 def test_where_no_service_is_nothing_is_kept(home: Home) -> None:
     ServiceWatch(home.settings).look([], NOON)
     assert ServiceHistory(home.database.url).probes(NOON) == []
+
+
+def test_what_was_found_of_a_service_ends_where_nobody_knows_its_address_any_more(
+    home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = home.add(make_use_case())
+    home.promote(name)
+    find(home, name)  # of another kind
+
+    def look(minute: int) -> list[str]:
+        ServiceWatch(Settings()).look([name], NOON + minute * MINUTE)
+        return [each.key for each in home.database.open_findings(name)]
+
+    with answering(Answering(ready=503)) as url:
+        monkeypatch.setenv("DRIFTWHEEL_SERVICE", url)
+        assert [look(minute) for minute in range(3)][-1] == ["unready", "silent"]
+    monkeypatch.delenv("DRIFTWHEEL_SERVICE")
+    assert look(5) == ["unready", "silent"]  # another process may look at it: it was checked within ten minutes
+    assert look(13) == ["silent"]
+    found = home.database.finding(name, "unready")
+    assert found is not None
+    assert "its address is not set" in found.resolved_how
+    watch = ServiceWatch(Settings())
+    watch.look([name], NOON + 30 * MINUTE)
+    with statements() as asked:
+        watch.look([name], NOON + 31 * MINUTE)
+    assert asked == []
 
 
 def test_minutes_are_those_before_an_end(home: Home) -> None:
