@@ -123,8 +123,11 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache(_REMEMBERED)
 def is_of_this_machine(host: bytes) -> bool:
-    """Whether the value of a Host header names this machine, at whatever port."""
+    """Whether the value of a Host header names this machine, at whatever port, and is nothing more than that."""
     try:
-        return is_loopback(urlsplit(f"//{host.decode('ascii')}").hostname or "")
+        text = host.decode("ascii")
+        found = urlsplit(f"//{text}")
+        _ = found.port  # raises where that is no number
+        return found.netloc == text and "@" not in text and is_loopback(found.hostname or "")
     except ValueError:
         return False

@@ -36,9 +36,17 @@ def test_this_machine_by_any_of_its_names_is_answered(host: str) -> None:
     assert not foreign([(b"host", host.encode()), (b"origin", f"http://{host}".encode())], reads=False)
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "10.0.0.1", "127.0.0.1@evil.example", "[", "", "0.0.0.0"]
-)
+ELSEWHERE = ["evil.example", "localhost.evil.example", "10.0.0.1", "127.0.0.1@evil.example", "[", "", "0.0.0.0"]
+NO_HOST = [
+    "127.0.0.1:4200.evil.example",
+    "evil.example@127.0.0.1",
+    "127.0.0.1/evil.example",
+    "127.0.0.1#",
+    "localhost:x",
+]
+
+
+@pytest.mark.parametrize("host", ELSEWHERE + NO_HOST)
 def test_a_name_that_was_made_to_lead_here_is_not(host: str) -> None:
     assert "Host" in foreign([(b"host", host.encode())], reads=True)
 
