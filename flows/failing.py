@@ -17,6 +17,8 @@ import click
 
 FAILED, INTERRUPTED = 1, 130
 _MAX_SHOWN = 100
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What a disk has against being written, whoever writes: that is no fault of ours."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -84,9 +86,12 @@ def _open_closed_streams() -> None:
 
 
 def _known_path(error: Exception) -> Exception | None:
-    """Return what is wrong with a path that a user gave, or is in; None where that is not it."""
+    """Return what is wrong with a path that a user gave, or is in, or with its disk; None where that is not it."""
     from expectations.errors import DriftwheelError
+    from tasks.stores.files import storage_error
 
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return storage_error("write to", error.filename or "a disk that this needs", error)
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         shown = str(error.filename)
         shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…, of {len(shown):,} characters"

@@ -7,6 +7,7 @@ import secrets
 
 from expectations.errors import DriftwheelError
 from infra.settings import Settings
+from tasks.stores.files import storing
 from tasks.stores.keys import PLATFORM, SCOPES, Key, Keys, digest_of
 from tasks.stores.whole_files import replace_file
 
@@ -62,8 +63,10 @@ def remove_key(settings: Settings, name: str) -> bool:
 def _made(settings: Settings) -> str:
     """Make the platform a key; whole before it is in force, so a kill in between is healed by the next command."""
     key = f"dw_{PLATFORM}_{secrets.token_urlsafe(32)}"
-    settings.own_key_file.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(settings.own_key_file, key, 0o600)
+    path = settings.own_key_file
+    with storing("write the platform's own key to", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, key, 0o600)
     return key
 
 

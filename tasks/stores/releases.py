@@ -218,11 +218,12 @@ class Releases:
 
     def _write(self, usecase: str, wanted: Desired) -> None:
         path = self.root / usecase / "desired.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (self.root / _MARK).touch()
-        if wanted.candidate is not None:
-            self.keep_watch(usecase)
-        replace_file(path, json.dumps(wanted.model_dump(), indent=1))
+        with storing("write what is to be served to", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (self.root / _MARK).touch()
+            if wanted.candidate is not None:
+                self.keep_watch(usecase)
+            replace_file(path, json.dumps(wanted.model_dump(), indent=1))
 
     def keep_watch(self, usecase: str) -> None:
         """Say that the candidate is being judged: one that is not watched answers no requests."""

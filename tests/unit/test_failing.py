@@ -162,6 +162,28 @@ def test_debug_shows_the_trace_wherever_it_stands(arguments: list[str], capfd: p
     assert "Traceback" in done.output
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, "Free some room"), (errno.EROFS, "Mount that disk"), (errno.EFBIG, "Raise the limit")],
+)
+@pytest.mark.parametrize("path", [None, "/a/file"])
+def test_a_disk_that_cannot_be_written_is_no_fault_of_ours_whoever_writes(
+    number: int, remedy: str, path: str | None, home: Path
+) -> None:
+    @click.group(cls=Commands)
+    def others() -> None: ...
+
+    @others.command()
+    def write() -> None:
+        raise OSError(number, os.strerror(number), path)
+
+    done = CliRunner().invoke(others, ["write"])
+    assert done.exit_code == 1
+    assert f"to write to {path or 'a disk that this needs'}" in done.output
+    assert remedy in done.output
+    assert not home.exists()  # no trace is kept: there is no fault
+
+
 def test_a_trace_that_cannot_be_kept_is_no_second_fault(home: Path) -> None:
     home.write_text("")
     done = CliRunner().invoke(commands, ["divide"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,20 @@ def test_the_first_key_brings_the_platforms_own(call: Call) -> None:
     assert Settings().own_key_file.stat().st_mode & 0o777 == 0o600
     call("keys", "add", "other")
     assert platform_may() == SCOPES
+
+
+def test_a_first_key_on_a_full_disk_is_refused_in_words_and_leaves_nothing(call: Call) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        said = call("keys", "add", "app", "--scope", "predict")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert said.exit_code == 1
+    assert "write the platform's own key" in said.stderr
+    assert "file too large" in said.stderr
+    assert not Settings().keys_file.exists()
+    assert not Settings().own_key_file.exists()
 
 
 ORDERS = st.lists(
