@@ -18,6 +18,7 @@ from expectations.protection import Protection
 from tasks.bundles.champion import answering_bundles, manifests_of
 from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import request_types
+from tasks.cleaning.cleaning import shown_reasons
 from tasks.collection.commit_notes import collected_with
 from tasks.preprocessing.conditions import condition
 from tasks.preprocessing.unreadable import Unreadable
@@ -102,6 +103,8 @@ def _rows(
 ) -> tuple[pl.LazyFrame, list[str]]:
     """Return the rows of a table, and the columns that order them."""
     rows, spec = lake.scan(table), usecase.spec
+    if table == "quarantine":
+        rows = rows.with_columns(shown_reasons())
     if table in ("predictions", "labels"):
         moment = "served_at" if table == "predictions" else "received_at"
         if as_of is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,10 +20,12 @@ from tasks.stores.lake_tables import BATCH, UNREAD, Version
 
 APPLICATION = "clean"
 REASONS = "_reasons"
-BETWEEN_REASONS = "; "
-_NEXT_REASON = f"{BETWEEN_REASONS}([a-z]\\w*_\\w*\\(|picture\\()"
-"""Where another reason begins: a type and a parenthesis; the name of a column may hold what stands between reasons."""
-_SPLIT = "\x1f"
+BETWEEN_REASONS = "\x1f"
+"""As between names in `UNREAD`; it stands behind a single reason, too, that might be taken for several."""
+_SHOWN = "; "
+"""What people see in its place, and what stood there in homes of before."""
+_NEXT_REASON = f"{_SHOWN}([a-z]\\w*_\\w*\\(|picture\\()"
+"""Where another reason begins in homes of before: a type and a parenthesis, which a column's name may hold, too."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,7 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
                     reasons[int(position)].append(outcome.name)
                     counts[outcome.name] += 1
     failing, waiting = sorted(reasons), waiting.drop(UNREAD, strict=False)
-    apart = waiting[failing].with_columns(
-        pl.Series(REASONS, [BETWEEN_REASONS.join(reasons[p]) for p in failing], dtype=pl.String)
-    )
+    apart = waiting[failing].with_columns(pl.Series(REASONS, [_together(reasons[p]) for p in failing], dtype=pl.String))
     if set_apart > done:  # a run that was killed before it wrote the rest
         known = lake.scan("quarantine").filter(pl.col(BATCH) > done).select(*spec.keys, BATCH).collect()
         apart = apart.join(known, on=[*spec.keys, BATCH], how="anti", maintain_order="left")
@@ -130,9 +131,23 @@ def _write(lake: Lake, table: Literal["quarantine", "clean"], rows: pl.DataFrame
         )
 
 
+def _together(reasons: Sequence[str]) -> str:
+    end = BETWEEN_REASONS if len(reasons) == 1 and _SHOWN in reasons[0] else ""
+    return BETWEEN_REASONS.join(reasons) + end
+
+
 def each_reason() -> pl.Expr:
     """Return the expression of the list of reasons that a row of the quarantine was set apart for."""
-    return pl.col(REASONS).str.replace_all(_NEXT_REASON, f"{_SPLIT}${{1}}").str.split(_SPLIT)
+    held = pl.col(REASONS)
+    guessed = held.str.replace_all(_NEXT_REASON, f"{BETWEEN_REASONS}${{1}}")
+    marked = held.str.contains(BETWEEN_REASONS, literal=True)
+    whole = pl.when(marked).then(held.str.strip_chars_end(BETWEEN_REASONS)).otherwise(guessed)
+    return whole.str.split(BETWEEN_REASONS).alias(REASONS)
+
+
+def shown_reasons() -> pl.Expr:
+    """Return the expression of the reasons of a row of the quarantine as people read them."""
+    return each_reason().list.join(_SHOWN)
 
 
 def say(outcome: Outcome, rows: int) -> str:

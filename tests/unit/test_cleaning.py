@@ -10,7 +10,7 @@ import yaml
 
 from expectations.errors import UseCaseError
 from expectations.loading import load_use_case
-from tasks.cleaning.cleaning import clean_batches
+from tasks.cleaning.cleaning import clean_batches, shown_reasons
 from tasks.cleaning.suite import build_suite
 from tasks.collection.collecting import collect_sources
 from tasks.stores.known import Known
@@ -47,8 +47,11 @@ def test_failing_rows_go_to_quarantine_with_all_their_reasons(make_use_case: Mak
     apart = lake.scan("quarantine").collect()
     assert found.clean == 687
     assert apart["_reasons"].to_list() == [
-        "expect_column_values_to_be_between(bikers); expect_column_values_to_be_between(temp)"
+        "expect_column_values_to_be_between(bikers)\x1fexpect_column_values_to_be_between(temp)"
     ]
+    assert apart.select(shown_reasons()).item() == (
+        "expect_column_values_to_be_between(bikers); expect_column_values_to_be_between(temp)"
+    )
     assert instant("2011-01-05T10:00:00") not in lake.scan("clean").collect()["time"].to_list()
 
 

@@ -12,7 +12,7 @@ from expectations.errors import SourceError
 from expectations.loading import load_use_case
 from flows.checking import check_use_case
 from infra.settings import Settings
-from tasks.cleaning.cleaning import Cleaned, clean_batches
+from tasks.cleaning.cleaning import Cleaned, clean_batches, each_reason, shown_reasons
 from tasks.cleaning.quarantine import list_reasons
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.collection.unreadable import mark, mark_together, missing_remedy
@@ -88,12 +88,13 @@ def test_what_cleaning_and_the_label_compute_with_is_a_number(pumps: Pumps, tmp_
         collect_sources(usecase, Lake(str(tmp_path / "other"), "pumps"), instant("2025-01-01"), b"secret")
 
 
-def test_a_column_is_one_reason_whatever_its_name_holds(pumps: Pumps) -> None:
+@pytest.mark.parametrize("load", ["load; max (kW)", "load; max_kw(x)"])
+def test_a_column_is_one_reason_whatever_its_name_holds(pumps: Pumps, load: str) -> None:
     """What stands between names, and between reasons, was read as their end where a name holds it."""
-    names = {"pressure": "pressure; bar", "load": "load; max (kW)"}
+    names = {"pressure": "pressure; bar", "load": load}
     head = HEAD.replace("\n", f",{names['load']}\n").replace("pressure", names["pressure"])
     pumps.put(head + rows(149, more=",5") + row(149, pressure="?", more=",?") + rows(50, 150, more=",4"))
-    pumps.write(columns="columns: {'load; max (kW)': {type: number}}")
+    pumps.write(columns=f"columns: {{{load!r}: {{type: number}}}}")
     path = pumps.folder / "usecase.yaml"
     path.write_text(path.read_text().replace("numeric: [pressure]", "numeric: ['pressure; bar']"))
     suite = "- {type: expect_column_values_to_not_be_null, kwargs: {column: 'pressure; bar', mostly: 0.9}}\n"
@@ -107,6 +108,23 @@ def test_a_column_is_one_reason_whatever_its_name_holds(pumps: Pumps) -> None:
     cleaned = clean_batches(usecase, pumps.lake)
     assert (cleaned.held, cleaned.quarantined) == ((), dict.fromkeys(reasons, 1))
     assert {each.reason for each in list_reasons(usecase, pumps.lake)} == set(reasons)
+
+
+@pytest.mark.parametrize(
+    ("held", "reasons"),
+    [
+        ("is_a_number(load; max_kw(x))\x1f", ["is_a_number(load; max_kw(x))"]),
+        ("is_a_number(load; max_kw(x))\x1fpicture(scan)", ["is_a_number(load; max_kw(x))", "picture(scan)"]),
+        # as homes of before hold them
+        ("is_a_number(load)", ["is_a_number(load)"]),
+        ("is_a_number(load; max (kW)); picture(scan)", ["is_a_number(load; max (kW))", "picture(scan)"]),
+        ("is_a_number(load; max_kw(x))", ["is_a_number(load", "max_kw(x))"]),  # which could not be known
+    ],
+)
+def test_reasons_are_read_as_they_are_written_and_as_they_were(held: str, reasons: list[str]) -> None:
+    rows = pl.DataFrame({"_reasons": [held, None]})
+    assert rows.select(each_reason()).to_series().to_list() == [reasons, None]
+    assert rows.select(shown_reasons()).to_series().to_list() == ["; ".join(reasons), None]
 
 
 def test_of_a_name_that_holds_the_mark_between_names_there_is_one() -> None:
