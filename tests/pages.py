@@ -129,13 +129,17 @@ class Home:
         with self.database.transaction() as connection:
             self.database.write(connection, Entry(key, name, at, kind, action, "test", summary, evidence))
 
+    def retrain(self, name: str, version: str, why: str, day: int) -> None:
+        """Note a decision, and the release of the version that its turn brought."""
+        at, evidence = START + timedelta(days=day), {"version": version, "bundle": self._serve(name, version)}
+        with self.database.transaction() as connection:
+            turn = self.database.request_turn(connection, name, "decay", at)
+            for kind, action, words in (("decision", "retrain", why), ("deploy", "promoted", f"{version} answers")):
+                entry = Entry(f"{name}/{kind}/{day}", name, at, kind, action, "decay", words, evidence, turn=turn)
+                self.database.write(connection, entry)
+
     def promote(self, name: str, version: str = "1", title: str = "What is it?", day: int = 0) -> None:
-        bundle = version * 64
-        folder = self.releases.bundle(name, bundle)
-        folder.mkdir(parents=True)
-        manifest = {"title": title, "task": "regression", "label": "y", "cutoff": START.isoformat(), "rows": 5000}
-        (folder / "bundle.json").write_text(json.dumps(manifest))
-        self.releases.set_desired(name, champion=Served(bundle=bundle, version=version))
+        bundle = self._serve(name, version, title)
         self.write(
             name,
             "deploy",
@@ -146,6 +150,15 @@ class Home:
             bundle=bundle,
             run="r1",
         )
+
+    def _serve(self, name: str, version: str, title: str = "What is it?") -> str:
+        bundle = version * 64
+        folder = self.releases.bundle(name, bundle)
+        folder.mkdir(parents=True)
+        manifest = {"title": title, "task": "regression", "label": "y", "cutoff": START.isoformat(), "rows": 5000}
+        (folder / "bundle.json").write_text(json.dumps(manifest))
+        self.releases.set_desired(name, champion=Served(bundle=bundle, version=version))
+        return bundle
 
 
 def find(home: Home, name: str, key: str = "silent", **more: Any) -> None:

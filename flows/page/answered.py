@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from expectations.deciding import TURNED
 from flows.page.states import Tone
 from tasks.deciding.gaps import ROLLBACK_WINDOWS
+from tasks.stores.database import Database
 from tasks.stores.glances import Glances, LedgerLine, Stint
 from tasks.stores.measurements import Glimpse
 
@@ -97,6 +98,14 @@ def read_versions(
             )
         )
     return tuple(found)
+
+
+def version_that_came(database: Database, name: str, number: int) -> Answered | None:
+    """Return the version that came of a decision or a release in the ledger; None where none of the newest did."""
+    glances = Glances(database.url)
+    with glances.reading() as connection:
+        found = read_versions(glances, connection, name, (), None)
+    return next((each for each in found if number in (each.decision, each.number)), None)
 
 
 def _came(line: LedgerLine) -> str:

@@ -19,8 +19,10 @@ from starlette.responses import FileResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from expectations.contradictions import REPLAY
 from expectations.errors import DriftwheelError
 from expectations.usecase import NAME_PATTERN
+from flows.page.answered import version_that_came
 from flows.page.answers import Answers, Run
 from flows.page.cards import WINDOWS, Card, read_cards
 from flows.page.confirming import Asking
@@ -133,14 +135,25 @@ class Page(Asking):
     async def entry(self, request: Request) -> Response:
         """Show one entry of the ledger with its evidence."""
         name, answers = request.path_params["name"], await self.servers.answers()
-        found = await asyncio.to_thread(read_entry, self.database, name, request.path_params["number"])
+        number = request.path_params["number"]
+        found = await asyncio.to_thread(read_entry, self.database, name, number)
         if found is None:
             raise HTTPException(404, "The ledger has no such entry.")
         line, evidence = found
+        came = await asyncio.to_thread(version_that_came, self.database, name, number)
         report = str(evidence.get("report") or "")
         report = report if report.startswith(("http://", "https://")) else ""
         text = to_json(evidence, indent=1)
-        return self.show("entry.html", answers, name=name, line=line, evidence=text, report=report)
+        return self.show(
+            "entry.html",
+            answers,
+            name=name,
+            line=line,
+            evidence=text,
+            report=report,
+            came=came,
+            replay=name.endswith(REPLAY),
+        )
 
     async def version(self, request: Request) -> Response:
         """Show what a version reached on rows it had not seen."""

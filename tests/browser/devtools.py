@@ -74,6 +74,17 @@ class Tab:
             assert time.monotonic() < end, code
             time.sleep(0.2)
 
+    def click(self, selector: str) -> None:
+        """Click on what is seen first of a selector, and wait for the page or the place that it leads to."""
+        before = self.run("location.href")
+        x, y = self.run(
+            f"(() => {{ const one = document.querySelector({selector!r}); one.scrollIntoView({{block: 'center'}});"
+            "const at = one.getClientRects()[0]; return [at.left + at.width / 2, at.top + at.height / 2] })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        self.await_true(f"location.href !== {before!r} && document.readyState === 'complete'")
+
     def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):
             code = {"Tab": 9, "Enter": 13}[key]

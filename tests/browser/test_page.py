@@ -87,8 +87,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             made.database.note_collection("flights-replay", START + timedelta(days=day), brought)
         serve(made, "flights-replay")
         release(made, "flights-replay")
+        replace_in_june(made, "bikes-replay")
         made.database.mark("flights-replay", HELD, json.dumps([HOSTILE]))
         yield made
+
+
+def replace_in_june(home: Home, name: str) -> None:
+    """Leave a replay in which a decision of 2 June began the release of a second version."""
+    home.promote(name, "1", day=60)
+    home.measure(name, *(window(day) for day in range(60, 140, 8)))
+    home.retrain(name, "2", "a fresh model saves 21 % of the loss", 153)
+    home.measure(name, *(window(day, champion="2" * 64, version="2") for day in range(154, 180, 8)))
+    home.tried(name, "2" * 64, 160, back=-0.2, back_variance=0.0025, rows=500, back_rows=900)
 
 
 def serve(home: Home, name: str) -> None:
@@ -156,6 +166,30 @@ def test_it_fits_and_anybody_can_use_it(page: Tab, address: str, axe: str, name:
     )
     assert found == []
     assert page.complaints == ([MISSING] if name == "missing" else [])
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_why_there_was_a_new_model_in_june_and_if_it_was_worth_it_is_known_in_three_clicks(
+    page: Tab, address: str, width: int, dark: bool
+) -> None:
+    page.open(address, width=width, dark=dark)
+    page.click("#card-bikes-replay")
+    assert page.run("location.pathname") == "/usecases/bikes-replay"
+    page.click(".sections a[href='#versions']")
+    row = "document.querySelector('[aria-label=\"Versions that answered\"] tbody tr')"
+    seen = f"(() => {{ const at = {row}.getBoundingClientRect(); return at.top >= 0 && at.bottom <= innerHeight }})()"
+    page.await_true(seen)
+    for said in ("2024-06-02 to the end", "retrain: a fresh model saves 21 % of the loss", "yes: the version before"):
+        assert said in page.run(f"{row}.textContent")
+    page.click("[aria-label='Versions that answered'] td:nth-child(3) a")  # the decision, with all it was made by
+    assert page.run("document.querySelector('h1').textContent") == "decision: retrain"
+    shown = page.run("document.querySelector('main').innerText")
+    assert "A fresh model saves 21 % of the loss" in shown
+    assert "Was it worth it? Yes: the version before would have lost 22.1 % more" in " ".join(shown.split())
+    assert page.run(WIDE) <= 0
+    if folder := os.environ.get("DRIFTWHEEL_PICTURES"):
+        (Path(folder) / f"decision-{width}-{'dark' if dark else 'light'}.png").write_bytes(page.image())
 
 
 def test_by_keyboard_the_content_is_one_step_away(page: Tab, address: str) -> None:

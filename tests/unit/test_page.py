@@ -31,6 +31,7 @@ from flows.page.distributions import bars_of
 from flows.page.doing import ACTIONS, Doing
 from flows.page.known import UseCases
 from flows.page.people import person
+from flows.page.records import read_ledger
 from flows.page.servers import OLD_SECONDS, Servers
 from flows.page.states import State
 from flows.page.views import read_view
@@ -841,6 +842,26 @@ def test_each_version_that_answered_leads_to_what_it_reached(page: Client, home:
     shown = page.get("/usecases/flights-replay").text
     for version in ("1", "2"):
         assert f'<th scope="row"><a href="/usecases/flights-replay/versions/{version * 64}">{version}</a></th>' in shown
+
+
+def test_a_decision_says_what_came_of_it_and_whether_that_was_worth_it(page: Client, home: Home) -> None:
+    name = "flights-replay"
+    home.promote(name, "1")
+    home.retrain(name, "2", "it rots", 3)
+    home.tried(name, "2" * 64, 5, back=-0.2, back_variance=0.0025, rows=500, back_rows=900)
+    home.write(name, "decision", "keep", "all is well", 6)
+    lines = {f"{each.kind} {each.action}": each for each in reversed(read_ledger(home.database, name)[0])}
+    whole = page.get(f"/usecases/{name}").text
+    for action in ("decision retrain", "deploy promoted"):
+        path = f"/usecases/{name}/entries/{lines[action].number}"
+        assert f'href="{path}"' in whole
+        shown = page.get(path).text
+        assert "Was it worth it?" in shown
+        assert "Yes: the version before would have lost 22.1 % more (± 6.1) on 900 rows" in shown
+        assert f"/usecases/{name}/versions/{'2' * 64}" in shown
+    assert "it rots" in shown  # of the release, why it came
+    assert "worth it" not in page.get(f"/usecases/{name}/entries/{lines['decision keep'].number}").text
+    assert 'href="#versions"' in whole
 
 
 def test_mlflow_is_opened_at_its_pages_of_models_from_everywhere() -> None:
