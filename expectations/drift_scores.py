@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pydantic import Field
 from expectations.fields import Columns
 from expectations.parts import Part
 from expectations.slots import DRIFT_SCORES
+from expectations.wording import suggestion
 
 Array = npt.NDArray[np.float64]
 ColumnKind = Literal["number", "category"]
@@ -147,10 +147,9 @@ class ScoresOfColumns:
         for name, score in self.by_column.items():
             kind = watched.get(name)
             if kind is None:
-                near = difflib.get_close_matches(name, watched, n=1)
                 more = " and others" if len(watched) > _MAX_NAMED else ""
                 known = f"there are {', '.join([*watched][:_MAX_NAMED])}{more}"
-                rest = f"did you mean {near[0]!r}?" if near else known
+                rest = suggestion(name, watched) or known
                 problems.append(f"{score.score}: no column {name!r} is watched; {rest}")
             elif misfit := score.misfit(name, kind):
                 problems.append(misfit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from contextlib import suppress
@@ -21,6 +20,7 @@ from expectations.errors import UseCaseError, UseCaseNotFoundError, UseCaseProbl
 from expectations.schema_errors import explain_error
 from expectations.usecase import UseCase
 from expectations.variables import NO_VARIABLES, Variables
+from expectations.wording import suggestion_behind
 
 FILE = "usecase.yaml"
 SUITE = "suite.yaml"
@@ -102,10 +102,9 @@ def find_use_case(reference: str, registered: dict[str, Path] | None = None) -> 
             f"{reference!r}, a replay: it is over, and can only be looked at",
             f"Read it with `driftwheel why {reference}`, or give {name!r}",
         )
-    near = difflib.get_close_matches(reference, known, n=1)
     raise UseCaseNotFoundError(
         f"a use case: one of {', '.join(sorted(known))}, or a folder holding {FILE}",
-        f"{reference!r}" + (f" (did you mean {near[0]!r}?)" if near else ""),
+        f"{reference!r}{suggestion_behind(reference, known)}",
         "Give the name of a registered or shipped use case, or the path of its folder",
     )
 

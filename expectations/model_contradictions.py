@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from expectations.errors import PartError
 from expectations.metrics import metrics_of
 from expectations.searching import impossible
 from expectations.slots import CALIBRATIONS, METRICS
+from expectations.wording import suggestion
 
 if TYPE_CHECKING:
     from expectations.usecase import UseCase
@@ -94,8 +94,7 @@ def impossible_features(spec: UseCase) -> list[str]:
             for name in names:
                 path = f"model.candidates.{index}.{field}.{name}"
                 if name not in categories and not name.startswith(tuple(begun)):
-                    near = difflib.get_close_matches(name, categories, n=1)
-                    rest = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(categories)}"
+                    rest = suggestion(name, categories) or f"there are {', '.join(categories)}"
                     problems.append(f"{path}: no feature of this name; {rest}")
                 elif categories.get(name):
                     problems.append(f"{path}: codes of categories have no order; take it out")

@@ -84,7 +84,7 @@ class Slot(Generic[P]):
         """
         address = self.built_in.get(name)
         if address is not None:
-            built_in: type[P] = _load(address)
+            built_in: type[P] = load_address(address)
             return built_in
         points = self._others().get(name, ())
         if len(points) > 1:
@@ -98,7 +98,7 @@ class Slot(Generic[P]):
                 found = point.load()
             except (ImportError, AttributeError) as error:
                 raise PartError(expected, f"{error}", f"Repair or remove that package ({point.value})") from error
-            if not (isinstance(found, type) and issubclass(found, _load(self.base))):
+            if not (isinstance(found, type) and issubclass(found, load_address(self.base))):
                 raise PartError(expected, f"{point.value}, which extends no {self.base}", "Correct its entry point")
             part: type[P] = found
             return part
@@ -146,7 +146,7 @@ class Slot(Generic[P]):
         return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
     def _validate(self, value: Any, info: core_schema.ValidationInfo) -> P:  # noqa: ANN401 - whatever was written
-        if isinstance(value, _load(self.base)):
+        if isinstance(value, load_address(self.base)):
             made: P = value
             return made
         try:
@@ -247,6 +247,7 @@ def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, tuple[EntryPoi
     return found
 
 
-def _load(address: str) -> Any:  # noqa: ANN401 - whatever class lies there
+def load_address(address: str) -> Any:  # noqa: ANN401 - whatever class lies there
+    """Import what lies at an address, ``module:Name``."""
     module, _, name = address.partition(":")
     return getattr(import_module(module), name)

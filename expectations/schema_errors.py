@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
 from typing import Any
 
@@ -13,6 +12,7 @@ from expectations.errors import UseCaseProblem
 from expectations.families import LastWindow
 from expectations.named_parts import Slot
 from expectations.usecase import UseCase
+from expectations.wording import suggestion, suggestion_behind
 
 MAX_MESSAGE_CHARACTERS = 500
 
@@ -30,12 +30,13 @@ def explain_error(item: Any, file: str, document: Document) -> list[UseCaseProbl
         message = f"{message[:MAX_MESSAGE_CHARACTERS]}…"
     if item["type"] == "extra_forbidden":
         allowed = _fields_at(item["loc"][:-1], document.data)
-        near = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
-        message = f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known: {', '.join(allowed)}"
+        meant = suggestion(str(item["loc"][-1]), allowed)
+        message = f"unknown key; {meant or 'known: ' + ', '.join(allowed)}"
     elif item["type"] == "unknown_part" and item["ctx"]["found"]:
         found, known = item["ctx"]["found"], item["ctx"]["known"]
-        near = [match for name in found for match in difflib.get_close_matches(name, known, n=1)]
-        message += f"; found {', '.join(found)}" + (f" (did you mean {near[0]!r}?)" if near else "")
+        message += f"; found {', '.join(found)}" + next(
+            filter(None, (suggestion_behind(name, known) for name in found)), ""
+        )
     if item["loc"]:
         return [UseCaseProblem(file, line, dotted(path), message)]
     problems = []  # the model as a whole: its own checks say the path first

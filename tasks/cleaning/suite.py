@@ -19,6 +19,7 @@ import polars as pl
 from expectations.errors import ExpressionError, UseCaseError, UseCaseProblem
 from expectations.expressions import parse_expression
 from expectations.loading import SUITE, ExpectationSpec, LoadedUseCase
+from expectations.wording import one_line
 from tasks.cleaning.lake_types import in_utc, judges_exactly, to_pandas
 
 _RESERVED = frozenset({"batch_id", "catch_exceptions", "id", "meta", "rendered_content", "result_format", "severity"})
@@ -134,7 +135,7 @@ def build_suite(usecase: LoadedUseCase, schema: Mapping[str, pl.DataType] | None
                 items += single.expectations
                 found = list(_condition_faults(getattr(items[-1], "row_condition", None)))
             except (GreatExpectationsError, ValueError, TypeError, re.error) as error:
-                found = [" ".join(str(error).split())[:300]]
+                found = [one_line(error)]
         file = str(usecase.folder / SUITE)
         problems += [UseCaseProblem(file, spec.line, f"{position}: {spec.type}", message) for message in found]
     if problems:
@@ -177,7 +178,7 @@ def _pattern_faults(pattern: object) -> Iterator[str]:
     try:
         pl.Series([""]).str.contains(pattern)
     except pl.exceptions.ComputeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         yield f"no pattern of Rust's regex, which matches in linear time (it has no look-around): {reason}"
 
 

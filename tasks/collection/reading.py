@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +15,7 @@ from expectations.errors import JoinError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.parts import Kind
 from expectations.usecase import UseCase
+from expectations.wording import nearest
 from tasks.collection.column_names import without_patterns
 from tasks.collection.pictures import read_pictures
 from tasks.collection.types import cast_column, holds, misfit, plain, type_of
@@ -222,8 +222,8 @@ def absent_columns(columns: Sequence[str], present: Sequence[str], where: str) -
     """Return the error that columns are not where they should be, with the nearest names."""
     hints = []
     for column in columns:
-        near = difflib.get_close_matches(column, present, n=1)
-        hints.append(f"{column} (there is {near[0]})" if near else column)
+        near = nearest(column, present)
+        hints.append(f"{column} (there is {near})" if near else column)
     return SourceError(
         f"the columns {', '.join(columns)} in {where}",
         f"no {', '.join(hints)}; the columns there: {', '.join(present[:_MAX_NAMED])}"

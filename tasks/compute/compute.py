@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Protocol, TypeVar
 
 from expectations.families import Report
+from expectations.named_parts import load_address
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -110,8 +110,7 @@ _current: ContextVar[Compute | None] = ContextVar("_current", default=None)
 
 def open_compute(settings: ComputeSettings) -> Compute:
     """Return the compute of a name, which connects to nothing before there are several jobs at once."""
-    module, _, name = COMPUTES[settings.name].partition(":")
-    found: Compute = getattr(import_module(module), name)(settings)
+    found: Compute = load_address(COMPUTES[settings.name])(settings)
     return found
 
 

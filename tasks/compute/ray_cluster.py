@@ -15,6 +15,7 @@ from typing import Any, Generic
 
 from expectations.errors import AccessError, ComputeError, DriftwheelError, UnreachableError
 from expectations.families import Report
+from expectations.wording import one_line
 from tasks.compute.compute import ComputeSettings, Hear, Item, Result, Shared, Work
 from tasks.compute.local import LocalJobs, unheard
 from tasks.compute.ray_own import MOST_CHARACTERS, environment, own_folder
@@ -130,7 +131,7 @@ class RayCompute:
             )
         return ComputeError(
             f"Ray {ray.__version__} {f'at {address}' if address else 'to start on this machine'}",
-            " ".join(str(error).split())[:300],
+            one_line(error),
             "The machine that trains is a node of the cluster itself: `ray start --address ADDRESS --num-cpus 0` there,"
             " with the same Ray and Python"
             if address

@@ -10,10 +10,10 @@ import numpy as np
 
 from expectations.drift_scores import Binned, DriftScore, ScoresOfColumns
 from expectations.slots import DRIFT_SCORES
+from expectations.wording import one_line
 from tasks.evaluation.pairs import Pair
 
 _log = logging.getLogger("driftwheel.tasks")
-_MAX_SAID = 300
 
 
 class Distance(NamedTuple):
@@ -59,5 +59,5 @@ def distance_of(pair: Pair, name: str, scores: ScoresOfColumns) -> Distance:
 
 
 def _failed(score: DriftScore, error: Exception) -> str:
-    said = " ".join(str(error).split())[:_MAX_SAID]
+    said = one_line(error)
     return f"{score.score} of {DRIFT_SCORES.package_of(score.score)} failed: {type(error).__name__}: {said}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from expectations.wording import nearest
 from tasks.modelling.native_trees import parameter_names
 
 _GREATER = ("auc", "ndcg@", "map@", "average_precision", "r2")
@@ -44,8 +44,8 @@ def unknown_parameters(params: Mapping[str, object]) -> dict[str, str]:
         if name in own:  # ours, under the first name, would win over it
             found[name] = f"write {own[name]}, which it is another name of"
         elif name not in names:
-            near = difflib.get_close_matches(name, [*names, *own], n=1)
-            meant = own.get(near[0], near[0]) if near else ""
+            near = nearest(name, [*names, *own])
+            meant = own.get(near, near) if near else ""
             found[name] = "LightGBM has no such parameter" + (f"; did you mean {meant!r}?" if meant else "")
     return found
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from expectations.families import Family, Report, Rows, StopsEarly, Task
 from expectations.fields import Positive, Strict
+from expectations.named_parts import load_address
 from tasks.modelling.predictors import OnnxPredictor
 
 if TYPE_CHECKING:
@@ -130,9 +130,9 @@ class Neural(StopsEarly):
         """Learn by mini-batches; see `Family.fit`. `start_from` begins with the weights of an earlier bundle."""
         from tasks.modelling import trainer
 
-        module, _, name = self.network.partition(":")
-        network: Any = getattr(import_module(module), name)
-        return trainer.fit(self, network, train, valid, seed=seed, report=report, start_from=start_from)
+        return trainer.fit(
+            self, load_address(self.network), train, valid, seed=seed, report=report, start_from=start_from
+        )
 
     @classmethod
     def load(cls, folder: Path) -> OnnxPredictor:

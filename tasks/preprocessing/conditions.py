@@ -5,7 +5,6 @@ Texts and instants may be ordered, too. An instant is compared with an ISO 8601 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import polars as pl
 from expectations.errors import ExpressionError
 from expectations.expression_tree import Call, ColumnValue, Comparison, Membership, Node, NumberLiteral, TextLiteral
 from expectations.expressions import parse_expression
+from expectations.wording import suggestion_behind
 from tasks.preprocessing.formulas import evaluate
 
 _INSTANT = "%Y-%m-%dT%H:%M:%S%.6f"
@@ -71,11 +71,10 @@ def condition(text: str, schema: Mapping[str, pl.DataType], table: str) -> Calla
 
 def unknown_column(name: str, schema: Mapping[str, pl.DataType], table: str) -> ExpressionError:
     """Return what is raised of a condition over a column that a table does not have."""
-    near = difflib.get_close_matches(name, schema, n=1)
     named = list(schema)[:_MAX_NAMED]
     return ExpressionError(
         f"columns of {table}: {', '.join(named)}{' and others' if len(schema) > len(named) else ''}",
-        f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""),
+        f"{name!r}{suggestion_behind(name, schema)}",
         "Correct the condition; a text stands in quotes",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -14,6 +13,7 @@ from expectations.durations import Duration
 from expectations.errors import SourceError
 from expectations.families import Task, Vector
 from expectations.problems import problem_of
+from expectations.wording import nearest
 from tasks.profiling.choices import Choices, Clocked, FirstModel, Windows
 from tasks.profiling.clocks_and_keys import choose_clock, choose_keys
 from tasks.profiling.profile import ColumnProfile, Profile
@@ -110,8 +110,8 @@ def require_column(column: str, columns: Sequence[str] | Mapping[str, ColumnProf
         return
     names = list(columns)
     folded = {name.lower(): name for name in names}
-    near = [folded[each] for each in difflib.get_close_matches(column.lower(), folded, n=1)]
-    hint = f"; there is {near[0]!r}" if near else ""
+    near = nearest(column.lower(), folded)
+    hint = f"; there is {folded[near]!r}" if near else ""
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
     raise SourceError(
         f"a column {column!r}",
