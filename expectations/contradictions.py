@@ -188,7 +188,8 @@ def _impossible_times(spec: UseCase) -> list[str]:
         why = f"{spec.monitoring.reference.of} counts in time; write training"
         problems.append(f"monitoring.reference: {why}, {or_clock}")
     if spec.model.window != "expanding":
-        problems.append(f"model.window: `last` counts in time; write expanding, {or_clock}")
+        written = "auto" if spec.model.window == "auto" else "`last`"
+        problems.append(f"model.window: {written} counts in time; write expanding, {or_clock}")
     if spec.model.weights is not None and spec.model.weights.half_life is not None:
         problems.append(f"model.weights.half_life: counts in time; leave it out, {or_clock}")
     if spec.start is not None:

@@ -273,7 +273,10 @@ class ModelSettings(Strict):
     """Which recipes compete, and on which rows they learn."""
 
     candidates: Annotated[tuple[Annotated[Family, FAMILIES], ...], Field(min_length=1)]
-    window: Literal["expanding"] | LastWindow = "expanding"
+    window: Literal["expanding", "auto"] | LastWindow = "expanding"
+    """The rows that are learnt from: all, the newest (`last`), or, `auto`, as much history as is best for the rows kept
+    for validation: all of it, or the newest 10y, 5y, 2y, 1y, 6mo, 3mo, 1mo, 2w, 1w, 1d, 6h or 1h, of which the four
+    longest are tried that are shorter than the history by a quarter."""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     """Newest share of the training rows kept for early stopping and the choice among candidates."""
     weights: RowWeights | None = None

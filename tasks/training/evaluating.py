@@ -99,6 +99,8 @@ def _learning_curve(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Re
         return {}
     metric = decisive_metric(spec)
     learnt = training_window(rows_before(rows, judged.holdout, spec), spec).sort(spec.time_column)
+    if judged.trained.window is not None:
+        learnt = judged.trained.window.of(learnt, spec)
     sizes = [len(learnt) // 2**at for at in range(points - 1, 0, -1)]
     curve: list[tuple[int, Bounded]] = []
     left_out: list[dict[str, Any]] = []

@@ -28,10 +28,10 @@ from tasks.evaluation.parts import Parted, figures_of, parted, resamples_of
 from tasks.evaluation.slices import learn_cuts
 from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
-from tasks.training.contest import decisive_metric
 from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.labelled import labels, require_trainable, score_rows, training_window
 from tasks.training.learning import Incumbent, Trained, learn
+from tasks.training.rationale import describe_learning
 from tasks.training.recalibrating import Recalibration, try_to_recalibrate
 from tasks.training.refitting import Remade, fitted_again, recalibrated_again
 from tasks.training.warm import warm_or_cold
@@ -60,6 +60,8 @@ class Judgement:
     holdout_rows: int = 0
     holdout_start: datetime | None = None
     cutoff: datetime | None = None
+    windows: Mapping[str, float] = field(default_factory=dict)
+    """Span of the history -> what it reached, where how much to learn from was chosen by trial."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,9 @@ def judge(
         trained, remake = found.trained, partial(recalibrated_again, spec, found.champion, recalibration)
     else:
         learnable = training_window(before, spec)
-        trained = warm_or_cold(learnable, spec, champion, learn(learnable, spec))
+        cold = learn(learnable, spec)
+        learnable = learnable if cold.window is None else cold.window.of(learnable, spec)
+        trained = warm_or_cold(learnable, spec, champion, cold)
         remake = partial(fitted_again, spec, champion, trained)
         if spec.evaluation.validated:
             folds = cross_validate(learnable, spec, trained.recipe, spec.evaluation.validated, trained.calibrator)
@@ -186,8 +190,7 @@ def judge(
         "; ".join(
             [
                 *(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
-                *_describe_folds(folds, spec),
-                *_describe_start(trained),
+                *describe_learning(trained, folds, spec),
             ]
         ),
         gates,
@@ -197,25 +200,9 @@ def judge(
         len(holdout),
         start,
         cutoff,
+        trained.window.tried if trained.window is not None else {},
     )
     return Judged(judgement, trained, holdout, scored, prediction, folds, parts=parts, remake=remake)
-
-
-def _describe_folds(folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:
-    """Say what the cross-validation found of the decisive metric."""
-    metric = decisive_metric(spec)
-    if metric not in folds:
-        return []
-    found = fold_statistics(folds, spec)
-    mean, spread = found[f"folds_mean_{metric}"], found[f"folds_spread_{metric}"]
-    return [f"cross-validation: {metric} {mean:.4f} ± {spread:.4f} over {len(folds[metric])} folds"]
-
-
-def _describe_start(trained: Trained) -> list[str]:
-    if trained.start is None:
-        return []
-    kind = trained.start.kind
-    return [f"{kind}: {trained.start.why}" if kind == "recalibrated" else f"{kind} start: {trained.start.why}"]
 
 
 def _asks_for_parts(spec: UseCase) -> bool:

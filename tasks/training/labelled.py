@@ -6,10 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 
+from expectations.durations import Duration
 from expectations.errors import TrainingError
 from expectations.families import LastWindow, Scores, Vector
 from expectations.usecase import UseCase
@@ -17,13 +20,37 @@ from tasks.evaluation.metrics import Scored
 from tasks.modelling.class_weights import weights_of
 
 
+class LearntRows(Protocol):
+    """What a champion says of the rows that its model learnt from."""
+
+    @property
+    def learnt_until(self) -> datetime:
+        """The newest event time among them."""
+
+    @property
+    def learnt_rows(self) -> int:
+        """How many they were."""
+
+
 def training_window(frame: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
-    """Rows the declared window lets a recipe learn from."""
-    if isinstance(spec.model.window, LastWindow) and not frame.is_empty():
-        clock = spec.time_column
-        newest = frame[clock].max()
-        return frame.filter(pl.col(clock) > spec.model.window.last.after(newest, -1))  # type: ignore[arg-type]
-    return frame
+    """Rows the declared window lets a recipe learn from; all where it is chosen as one learns (`windowing`)."""
+    return newest_of(frame, spec, spec.model.window.last) if isinstance(spec.model.window, LastWindow) else frame
+
+
+def newest_of(frame: pl.DataFrame, spec: UseCase, last: Duration | None) -> pl.DataFrame:
+    """Return the rows no older than a span before the newest of them; all where there is none."""
+    if last is None or frame.is_empty():
+        return frame
+    clock = spec.time_column
+    return frame.filter(pl.col(clock) > last.after(frame[clock].max(), -1))  # type: ignore[arg-type]
+
+
+def learnt_by(champion: LearntRows, rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+    """Return the rows that a champion's model learnt from, as far as they are still there."""
+    until = rows.filter(pl.col(spec.time_column) <= champion.learnt_until)
+    if spec.model.window == "auto":
+        return until.sort(spec.time_column, maintain_order=True).tail(champion.learnt_rows)
+    return training_window(until, spec)
 
 
 def classes_of(frame: pl.DataFrame, spec: UseCase) -> tuple[str, ...]:

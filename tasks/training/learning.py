@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
@@ -30,6 +30,7 @@ from tasks.training.labelled import classes_of, labels, of_known_classes, requir
 from tasks.training.live import send
 from tasks.training.memory import remembered
 from tasks.training.searching import Attempt
+from tasks.training.windowing import WindowChoice, choose_window
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Trained:
     """How it began, where a champion might have gone on."""
     again: Family | None = None
     """Of one that went on from a champion, what would learn as much from the start."""
+    window: WindowChoice | None = None
+    """How much history it learnt from, where that was chosen by trial."""
 
     @property
     def recipe(self) -> Family:
@@ -126,6 +129,41 @@ def learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
 
 def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     require_trainable(frame, spec)
+    chosen = chosen_window(frame, spec, spec.model.candidates)
+    if chosen is not None:
+        return replace(_compete(chosen.of(frame, spec), spec), window=chosen)
+    return _compete(frame, spec)
+
+
+def chosen_window(frame: pl.DataFrame, spec: UseCase, candidates: Sequence[Family]) -> WindowChoice | None:
+    """Choose how much history to learn from, by the best of the candidates as they are declared; None where it is said.
+
+    See `tasks.training.windowing.choose_window`.
+    """
+    if spec.model.window != "auto":
+        return None
+    metric = decisive_metric(spec)
+    better = max if spec.greater_is_better[metric] else min
+
+    def best(some: pl.DataFrame, newest: pl.DataFrame) -> float:
+        contest = _contest(some, newest, spec, metric)[1]
+        hear = [follow(each, {}, each.family, each.family) for each in candidates]
+        found = named(current_compute().jobs(compete, contest).map(candidates, hear.__getitem__), candidates)
+        return better((each.value for each in found if math.isfinite(each.value)), default=math.nan)
+
+    return choose_window(frame, spec, metric, best)
+
+
+def _contest(older: pl.DataFrame, newest: pl.DataFrame, spec: UseCase, metric: str) -> tuple[pl.DataFrame, Contest]:
+    """Return the newest rows that can be judged, and what candidates compete on."""
+    program, train = _fit_features(older, spec)
+    newest = of_known_classes(newest, spec, train.classes)
+    valid = _rows(program, program.transform(newest, repaired=True), newest, spec, train.classes)
+    valid = replace(valid, weight=_loss_weights(train, valid.label, spec))
+    return newest, Contest(spec, metric, train, valid)
+
+
+def _compete(frame: pl.DataFrame, spec: UseCase) -> Trained:
     candidates = spec.model.candidates
     if len(candidates) == 1 and not candidates[0].stops_early and spec.model.search is None:
         return fit_recipe(frame, spec, candidates[0])
@@ -133,14 +171,10 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     require_trainable(older, spec)
     metric = decisive_metric(spec)
     better = spec.greater_is_better[metric]
-    program, train = _fit_features(older, spec)
-    newest = of_known_classes(newest, spec, train.classes)
-    valid = _rows(program, program.transform(newest, repaired=True), newest, spec, train.classes)
-    valid = replace(valid, weight=_loss_weights(train, valid.label, spec))
+    newest, judged = _contest(older, newest, spec, metric)
     curves: dict[str, list[float]] = {}
     contest: dict[str, float] = {}
-    judged = Contest(spec, metric, train, valid)
-    candidates, attempts = search_candidates(candidates, spec, train, valid)
+    candidates, attempts = search_candidates(candidates, spec, judged.train, judged.valid)
     names: list[str] = []
     for position, candidate in enumerate(candidates):
         names.append(candidate.family if candidate.family not in names else f"{candidate.family}-{position}")
@@ -167,7 +201,7 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
             "Is the label the same in all of them? Raise `model.validation`, or declare one candidate",
         )
     with part("the best on all rows"):
-        calibrator = fit_calibrator(spec, best[2], valid.label, train.classes)
+        calibrator = fit_calibrator(spec, best[2], judged.valid.label, judged.train.classes)
         trained = replace(fit_model(frame, spec, best[1]), calibrator=calibrator)
     return replace(trained, curves=curves, contest=contest, attempts=attempts)
 

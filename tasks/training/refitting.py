@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import polars as pl
 
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle
-from tasks.training.labelled import training_window
+from tasks.training.labelled import learnt_by, training_window
 from tasks.training.learning import Incumbent, Trained, fit_recipe
 from tasks.training.recalibrating import Recalibration, new_to_model, recalibrate
 from tasks.training.warm import refit_warm
@@ -41,14 +41,14 @@ class Remade:
 
 def fitted_again(spec: UseCase, champion: Incumbent | None, judged: Trained, rows: pl.DataFrame) -> Remade:
     """Fit the judged recipe on all ripe rows; what went on from the champion does so again."""
-    learnt = training_window(rows, spec)
+    learnt = judged.window.of(rows, spec) if judged.window is not None else training_window(rows, spec)
     if judged.again is not None and isinstance(champion, Bundle):
         return Remade(refit_warm(learnt, spec, champion, judged), learnt)
-    return Remade(fit_recipe(learnt, spec, judged.recipe), learnt)
+    return Remade(replace(fit_recipe(learnt, spec, judged.recipe), window=judged.window), learnt)
 
 
 def recalibrated_again(spec: UseCase, champion: Bundle, asked: Recalibration, rows: pl.DataFrame) -> Remade:
     """Learn the calibration of the champion from all ripe rows that may teach it."""
     teaching = asked.of_its_level(new_to_model(rows, spec, champion), spec)
-    learnt = training_window(rows.filter(pl.col(spec.time_column) <= champion.learnt_until), spec)
+    learnt = learnt_by(champion, rows, spec)
     return Remade(recalibrate(teaching, spec, champion), learnt, KeptChampion(champion, teaching))

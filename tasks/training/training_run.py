@@ -35,6 +35,7 @@ from tasks.training.packing import pack, raw_rows, training_rows
 from tasks.training.recalibrating import Recalibration
 from tasks.training.searching import Attempt
 from tasks.training.warm import with_declaration
+from tasks.training.windowing import EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,9 @@ def _record(
         if (start := judged.trained.start) is not None:
             params |= {"start": start.kind, "start.why": start.why}
             metrics |= {f"start_{name}": value for name, value in start.measured.items()}
+        if (window := judged.trained.window) is not None:
+            params |= {"window": str(window.last or EVERYTHING)}
+            metrics |= {metric_name(f"window_{name}"): value for name, value in window.tried.items()}
         if judged.trained.calibrator is not None:
             calibrated = judged.trained.calibrator.model_dump(mode="json")
             params |= {"calibration": calibrated.pop("calibration")}

@@ -22,8 +22,8 @@ from tasks.deciding.gaps import growth
 from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.metrics import Scored, score
-from tasks.training.labelled import classes_of, labels, score_rows, training_window
-from tasks.training.learning import Incumbent, fit_recipe
+from tasks.training.labelled import classes_of, labels, learnt_by, score_rows, training_window
+from tasks.training.learning import Incumbent, chosen_window, fit_recipe
 
 NEWEST = 3
 """Tenths of a window's blocks of time that are tried on: the newest."""
@@ -178,8 +178,9 @@ def _try_challenger(
     if not twin and not _can_answer(champion, rows):
         return None
     recipe = _twin() if twin else settled
-    challenger = fit_recipe(before, spec, recipe)
-    learnt = training_window(rows.filter(pl.col(clock) <= champion.learnt_until), spec)
+    chosen = chosen_window(before, spec, (recipe,))
+    challenger = fit_recipe(before if chosen is None else chosen.of(before, spec), spec, recipe)
+    learnt = learnt_by(champion, rows, spec)
     old = fit_recipe(learnt, spec, recipe) if twin else champion
     fresh, incumbent = (
         score_rows(newest, spec, challenger.classes, each.predict(newest, repaired=True), each.classes)

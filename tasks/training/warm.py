@@ -85,7 +85,8 @@ def warm_or_cold(frame: pl.DataFrame, spec: UseCase, champion: Incumbent | None,
     if not forgotten <= rules.max_forgotten:
         return replace(cold, start=Start("cold", f"{said}, more than {100 * rules.max_forgotten:g} %", measured))
     warm = _go_on(frame.filter(clock > champion.learnt_until), spec, champion, cold, rules)
-    return replace(warm, contest=cold.contest, calibrator=tried["warm"].calibrator, start=Start("warm", said, measured))
+    warm = replace(warm, contest=cold.contest, window=cold.window)
+    return replace(warm, calibrator=tried["warm"].calibrator, start=Start("warm", said, measured))
 
 
 def _as_released(metric: str, valid: pl.DataFrame, spec: UseCase, trained: Trained, classes: tuple[str, ...]) -> float:
@@ -111,7 +112,7 @@ def refit_warm(frame: pl.DataFrame, spec: UseCase, champion: Bundle, judged: Tra
     """
     fresh = frame.filter(pl.col(spec.time_column) > champion.learnt_until)
     again = _go_on(fresh, spec, champion, judged, spec.model.warm or WarmStart())
-    return replace(again, calibrator=judged.calibrator, start=judged.start)
+    return replace(again, calibrator=judged.calibrator, start=judged.start, window=judged.window)
 
 
 def with_declaration(champion: Bundle | None, usecase: LoadedUseCase) -> Bundle | None:

@@ -11,7 +11,6 @@ LONGER = {
     "tasks/collection/collecting.py": 367,
     "tasks/collection/joining.py": 340,
     "tasks/collection/reading.py": 312,
-    "tasks/training/judging.py": 315,
 }
 """Modules that were longer when this was written, with their lines: each may only shrink, until it is taken out."""
 
