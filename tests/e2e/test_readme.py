@@ -193,6 +193,7 @@ ELSEWHERE = {
         "tests/unit/test_forgetting.py",
         """call("--where", f'customer = "{NAME}"', "--dry-run", "--json")""",
     ),
+    "make data": ("tests/unit/test_mail.py", "main(tmp_path)"),  # what it does with what it fetched
     "make demo": ("tests/e2e/test_replay.py", "as `make demo` does"),
     "make site": (CI, "make site"),
     "make test": (CI, "make test\n"),
@@ -239,7 +240,7 @@ BY_HAND = {
     f"make bench{each}"
     for each in (
         *("", "-causes", "-estimates", "-interference", "-intervals", "-judgement", "-new"),
-        *("-policies", "-ray", "-serving", "-streams", "-suggest", "-warm"),
+        *("-policies", "-ray", "-serving", "-streams", "-suggest", "-warm", "-windows"),
     )
 } | {"make torture", "make tour"}
 """Measurements, of minutes, and pictures: all that is tested is that make knows them and finds what they run."""
