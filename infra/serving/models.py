@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -146,8 +146,20 @@ def _adds_up(bundle: Bundle, features: Matrix) -> bool:
     return bool(np.allclose(found, bundle.predictor.predict(features), rtol=1e-6, atol=1e-9))
 
 
-def make_model(bundle: Bundle, version: str, most_rows: int, secret: bytes | None = None) -> Model:
-    """Make a bundle ready to answer, with counts of its own; parameters and errors as of `make_ready`."""
+def make_model(
+    bundle: Bundle,
+    version: str,
+    most_rows: int,
+    secret: bytes | None = None,
+    counters: Callable[[], ModelCounters] | None = None,
+) -> Model:
+    """Make a bundle ready to answer; parameters and errors as of `make_ready`.
+
+    Parameters
+    ----------
+    counters : function, optional
+        Returns what it is counted in, once it is ready; counters of its own otherwise.
+    """
     ready, manifest = make_ready(bundle, most_rows, secret), bundle.manifest
     fields = ready.reader.fields
     entity = [fields[name] for name in entity_columns(manifest) if name in fields]
@@ -156,7 +168,7 @@ def make_model(bundle: Bundle, version: str, most_rows: int, secret: bytes | Non
         bundle,
         ready.reader,
         ready.executor,
-        ModelCounters(version),
+        counters() if counters is not None else ModelCounters(version),
         tuple(entity or fields.values()),
         ready.row_seconds,
         ready.feature_seconds,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from expectations.errors import BundleError, StateError, StorageError
+from infra.serving.counters import ModelCounters
 from infra.serving.models import Model, check_signature, make_model
 from infra.serving.mount import Mount, Pending
 from infra.serving.workers import SETTLE_SECONDS, Workers
@@ -200,6 +201,9 @@ class Mounts:
         returns = mount.stands_in and wanted == desired.champion  # to the inputs clients knew before
         if mount.champion is not None and not desired.new_signature and not returns:
             check_signature(mount.champion.bundle.manifest, manifest)
-        model = make_model(bundle, wanted.version, self.most_rows, self._secret_for(manifest))
-        mount.counters.forget(_KEPT_COUNTERS, mount.in_use())
-        return replace(model, counters=mount.counters.model(bundle.digest, wanted.version))
+
+        def counters() -> ModelCounters:
+            mount.counters.forget(_KEPT_COUNTERS, mount.in_use())
+            return mount.counters.model(bundle.digest, wanted.version)
+
+        return make_model(bundle, wanted.version, self.most_rows, self._secret_for(manifest), counters)

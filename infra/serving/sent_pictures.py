@@ -33,11 +33,7 @@ class SentPictures:
             (
                 column.name,
                 fields[column.name],
-                Pictures(
-                    *sizes[column.name],
-                    column.channels or 1,
-                    max(MAX_SENT_PIXELS, sizes[column.name][0] * sizes[column.name][1]),
-                ),
+                Pictures.of(column, max(MAX_SENT_PIXELS, sizes[column.name][0] * sizes[column.name][1])),
             )
             for column in columns
         ]

@@ -41,8 +41,8 @@ from expectations.slots import CALIBRATIONS, FAMILIES
 from tasks.bundles.golden_rows import GOLDEN, erased_hashes
 from tasks.bundles.manifest import Manifest, read_sealed
 from tasks.bundles.row_frames import rows_to_frame
-from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor
-from tasks.modelling.class_weights import PRIOR, CorrectedPredictor, FittedPrior
+from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor, FollowedPredictor
+from tasks.modelling.class_weights import PRIOR, FittedPrior
 from tasks.modelling.intervals import INTERVALS, Intervals
 from tasks.modelling.predictors import OnnxPredictor
 from tasks.preprocessing.program import FeatureProgram
@@ -288,7 +288,7 @@ def _predictor(folder: Path, manifest: Manifest) -> Predictor:
         predictor.explain_pixels()
     if PRIOR in manifest.files:
         prior = FittedPrior.model_validate_json((folder / PRIOR).read_text(encoding="utf-8"))
-        predictor = CorrectedPredictor(predictor, prior)
+        predictor = FollowedPredictor(predictor, prior)
     if CALIBRATION not in manifest.files:
         return predictor
     text = (folder / CALIBRATION).read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ def as_requested(values: pl.Series, column: BundleColumn, manifest: Manifest) ->
             case "text":
                 return values
             case "image":
-                return _pictures(values, Pictures(*(column.size or (1, 1)), column.channels or 1))
+                return _pictures(values, Pictures.of(column))
             case "boolean":
                 return _boolean(values)
             case "integer":

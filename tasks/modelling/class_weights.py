@@ -13,7 +13,6 @@ import numpy as np
 from expectations.calibration import Calibrator
 from expectations.errors import TrainingError
 from expectations.families import Family, Fitted, Matrix, Score, Scores, Vector
-from tasks.modelling.calibrated import FollowedPredictor
 from tasks.modelling.calibrations.known import log_odds, log_odds_of, logarithm, logarithms
 from tasks.modelling.links import sigmoid, softmax, softmax_rows
 
@@ -99,10 +98,6 @@ class FittedPrior(Calibrator):
     def of_raw_scores(self) -> tuple[float, float | Sequence[float]]:
         """One, and what is added; of several classes to each."""
         return 1.0, self._moved if len(self.offsets) == 2 else self.offsets
-
-
-class CorrectedPredictor(FollowedPredictor):
-    """Runs a predictor of a model that learnt from weighted classes, at the classes' own shares."""
 
 
 @dataclass(frozen=True)

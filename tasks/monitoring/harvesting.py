@@ -78,9 +78,12 @@ def note_unharvested(job: Job) -> None:
         evidence = {"folder": folder, "files": len(found), "newest": newest.name}
         note(job, key, "unharvested", why, "unharvested", finding=finding, evidence=evidence)
         kept.add(finding)
-    former = {each.key for each in job.database.open_findings(job.name) if _BY_FILE.fullmatch(each.key)}
-    job.database.end(job.name, former, "one finding says so of all such files", job.as_of)
-    job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
+    standing = job.database.open_keys(job.name, "unharvested")
+    former = [key for key in standing if _BY_FILE.fullmatch(key)]
+    if former:
+        job.database.end(job.name, former, "one finding says so of all such files", job.as_of)
+    if not kept.issuperset(standing):
+        job.database.end_all_but(job.name, ["unharvested"], kept, "they were moved away", job.as_of)
 
 
 def note_troubles(job: Job, versions: Answers) -> None:

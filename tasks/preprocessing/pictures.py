@@ -12,12 +12,11 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from expectations.data import ColumnSpec
 from tasks.preprocessing.picture_bounds import MAX_BYTES, MAX_PIXELS, PixelsLeft
 from tasks.preprocessing.picture_decoding import PictureError, upright
 from tasks.preprocessing.unreadable import UNREADABLE
@@ -120,6 +119,18 @@ def from_base64(text: str) -> bytes:
         raise PictureError("a text that is no base64") from None
 
 
+class HoldsPictures(Protocol):
+    """A column, as far as it says what pictures it holds."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height."""
+
+    @property
+    def channels(self) -> int | None:
+        """One or three."""
+
+
 class Pictures:
     """Brings pictures to one shape: whatever has another size is stretched or shrunk to it.
 
@@ -139,10 +150,10 @@ class Pictures:
         )
 
     @classmethod
-    def of(cls, spec: ColumnSpec) -> Pictures:
-        """Return what a column is declared to hold."""
-        width, height = spec.size or (1, 1)
-        return cls(width, height, spec.channels or 1)
+    def of(cls, column: HoldsPictures, most: int = MAX_PIXELS) -> Pictures:
+        """Return what a column is declared to hold, of a use case or of a bundle; `most` as of the class."""
+        width, height = column.size or (1, 1)
+        return cls(width, height, column.channels or 1, most)
 
     def decode(self, content: bytes, left: PixelsLeft | None = None) -> bytes:
         """Return a picture in the one form; one that is in it already as it is.

@@ -104,7 +104,7 @@ def recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> Trained:
     Parameters
     ----------
     rows : polars.DataFrame of shape (n_rows, any)
-        Labelled rows of the clean table; those that its model learnt from teach it nothing (`new_to_model`).
+        Labelled rows of the clean table that its model has not learnt from (`new_to_model`): others teach it nothing.
 
     Raises
     ------
@@ -113,8 +113,7 @@ def recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> Trained:
     """
     kept, name, classes = KeptModel(champion), calibration_of(spec), champion.classes
     with part(f"recalibrating the champion by {name}"):
-        new = new_to_model(rows, spec, champion)
-        known = of_known_classes(new.filter(pl.col(spec.label.column).is_not_null()), spec, classes)
+        known = of_known_classes(rows.filter(pl.col(spec.label.column).is_not_null()), spec, classes)
         scores = kept.predict(champion.program.transform(known, repaired=True))
         calibrator = fit_calibrator(spec, scores, labels(known, spec, classes), classes, name)
     why = f"the champion's model and features, {name} learnt again from {len(known)} rows that it had not seen"
@@ -139,7 +138,7 @@ def try_to_recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | 
     Parameters
     ----------
     rows : polars.DataFrame of shape (n_rows, any)
-        As for `recalibrate`.
+        Labelled rows of the clean table; those that its model learnt from are left out.
     """
     why = hindrance(rows, spec, champion)
     if why or not isinstance(champion, Bundle):
@@ -148,6 +147,6 @@ def try_to_recalibrate(rows: pl.DataFrame, spec: UseCase, champion: Incumbent | 
     if len(new) < spec.evaluation.min_rows:
         return f"no recalibration: {len(new)} rows to learn it from, {spec.evaluation.min_rows} are needed"
     try:
-        return Recalibrated(recalibrate(rows, spec, champion), champion)
+        return Recalibrated(recalibrate(new, spec, champion), champion)
     except TrainingError as error:
         return f"no recalibration: {error}"

@@ -13,7 +13,7 @@ from expectations.families import Family, Rows
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.bundles.row_frames import jsonable
 from tasks.modelling.boosted_trees import LightGBM
-from tasks.modelling.class_weights import PRIOR, Corrected, CorrectedPredictor, correction, weights_of
+from tasks.modelling.class_weights import PRIOR, Corrected, FittedPrior, correction, weights_of
 from tasks.modelling.linear import Linear
 from tasks.modelling.torch_mlp import TorchMLP
 from tasks.training.contest import fit_family
@@ -146,7 +146,7 @@ def test_the_correction_is_in_the_bundle_behind_the_model_and_before_the_calibra
     executor = bundle.program.compile()
     assert [bundle.predictor.predict_row(executor.one(row)) for row in jsonable(last)] == found.tolist()
     corrected = getattr(bundle.predictor, "predictor", None) if calibration else bundle.predictor
-    assert isinstance(corrected, CorrectedPredictor)
+    assert isinstance(corrected.calibrator, FittedPrior)
     matrix = bundle.program.transform(frame)
     share = (frame["bikers"].to_numpy() > 150).mean()
     off, before = (abs(each.predict(matrix).mean() - share) for each in (corrected, corrected.predictor))
