@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -191,3 +191,23 @@ def model_link(addresses: Mapping[str, str], usecase: str, version: str) -> str:
     """Return where MLflow shows a version; empty where it is away."""
     base = addresses.get("MLflow", "")
     return f"{base}/#/models/{quote(usecase, safe='')}/versions/{quote(version, safe='')}?{MODEL_PAGES}" if base else ""
+
+
+def report_link(addresses: Mapping[str, str], kept: str) -> str:
+    """Return where Evidently shows a report now: it may answer elsewhere than when the report was drawn.
+
+    Parameters
+    ----------
+    kept : str
+        Where it was shown when it was drawn, or the file that it was written to.
+
+    Examples
+    --------
+    >>> report_link({"Evidently": "http://127.0.0.1:9000"}, "http://127.0.0.1:8011/projects/p/reports/r")
+    'http://127.0.0.1:9000/projects/p/reports/r'
+    """
+    found = urlsplit(kept)
+    if found.scheme not in ("http", "https"):
+        return ""
+    base = addresses.get("Evidently", "")
+    return f"{base}{found.path}" if base else kept

@@ -23,7 +23,7 @@ from expectations.contradictions import REPLAY
 from expectations.errors import DriftwheelError
 from expectations.usecase import NAME_PATTERN
 from flows.page.answered import version_that_came
-from flows.page.answers import Answers, Run
+from flows.page.answers import Answers, Run, report_link
 from flows.page.cards import WINDOWS, Card, read_cards
 from flows.page.confirming import Asking
 from flows.page.exposition import CONTENT_TYPE, read_exposition
@@ -141,8 +141,7 @@ class Page(Asking):
             raise HTTPException(404, "The ledger has no such entry.")
         line, evidence = found
         came = await asyncio.to_thread(version_that_came, self.database, name, number)
-        report = str(evidence.get("report") or "")
-        report = report if report.startswith(("http://", "https://")) else ""
+        report = report_link(self.servers.addresses, str(evidence.get("report") or ""))
         text = to_json(evidence, indent=1)
         return self.show(
             "entry.html",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -23,6 +24,7 @@ from flows.page.asker import Asker
 from flows.prefect_runs import DEPLOYED_TAG, PAGE, read_pages_async
 from infra.settings import Settings
 from tasks.stores.flow_server import flow_server
+from tasks.stores.retries import repeated_while_busy
 
 FRESH_SECONDS = 2.0
 """What is younger is not asked for again."""
@@ -156,7 +158,8 @@ class Runs(Asker):
         """
         places = self._settings.places()
         path = f"/deployments/{deployed.id}/create_flow_run"
-        made = await self._post(places.flow_api, places.flow_login, path, {"parameters": dict(parameters)})
+        body = {"parameters": dict(parameters), "idempotency_key": str(uuid4())}  # asked again it is one run
+        made = await repeated_while_busy(lambda: self._post(places.flow_api, places.flow_login, path, body))
         self._answers = replace(
             self._answers, at=-math.inf if not self._answers.runs else self._answers.at - FRESH_SECONDS
         )
@@ -173,6 +176,9 @@ class Runs(Asker):
         places = self._settings.places()
         address, auth = flow_server(places.flow_api, places.flow_login)
         url = f"{address}/deployments/{deployed.id}/schedules/{deployed.schedule}"
-        answer = await self._client.patch(url, json={"active": active}, auth=auth)
-        answer.raise_for_status()
+
+        async def ask() -> None:
+            (await self._client.patch(url, json={"active": active}, auth=auth)).raise_for_status()
+
+        await repeated_while_busy(ask)
         self._answers = replace(self._answers, at=self._answers.at - FRESH_SECONDS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flows.page.answers import Answers, Run, model_link, run_link, tracking_link
+from flows.page.answers import Answers, Run, model_link, report_link, run_link, tracking_link
 from flows.page.cards import WINDOWS
 from flows.page.doing import Errand
 from flows.page.known import UseCases
@@ -140,6 +140,7 @@ def page_values(name: str, kept: Kept, asked: Asked) -> dict[str, Any]:
         "kind": kept.kind,
         "kinds": KINDS,
         "drift_columns": by_column(kept.view.windows),
+        "report": lambda kept: report_link(asked.addresses, kept),
         "model": lambda version: model_link(asked.addresses, name, version),
         "tracking": lambda run: tracking_link(asked.addresses, asked.experiment, run),
     }

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from expectations.deciding import TURNED
+from expectations.windows import Window
 from flows.page.answered import Answered, read_versions
 from flows.page.brought import Data, read_data
 from flows.page.cards import WINDOWS, Card, newest_windows, read_card, read_going
@@ -122,6 +123,8 @@ class View:
     runs: dict[str, str] = field(default_factory=dict)
     """MLflow runs by version, of those that were promoted."""
     more: bool = False
+    report: tuple[str, str] | None = None
+    """Window of the newest report that was drawn, and where it was shown then."""
 
     @property
     def covered(self) -> DrawnWindow | None:
@@ -167,7 +170,7 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         versions = read_versions(glances, connection, name, windows, metric)
         data = read_data(database, connection, name, going.held, known.loaded.spec if known.loaded else None)
         gates = _gates(glances, connection, name)
-        runs = _runs(glances, connection, name)
+        runs, report = _runs(glances, connection, name), _report(glances, connection, name)
         releasing = _releasing(use_cases, glances, connection, known)
     since = windows[0].start if windows else None
     return View(
@@ -185,6 +188,7 @@ def read_view(use_cases: UseCases, database: Database, name: str, now: datetime,
         gates=gates,
         runs=runs,
         more=more,
+        report=report,
     )
 
 
@@ -234,6 +238,11 @@ def _runs(glances: Glances, connection: Connection, name: str) -> dict[str, str]
         if evidence.get("version") and evidence.get("run"):
             runs.setdefault(str(evidence["version"]), str(evidence["run"]))
     return runs
+
+
+def _report(glances: Glances, connection: Connection, name: str) -> tuple[str, str] | None:
+    found = glances.evidence_of(connection, name, "report", 1)
+    return (Window.of(found[0][1]).name, str(found[0][1].get("report") or "")) if found else None
 
 
 def _releasing(use_cases: UseCases, glances: Glances, connection: Connection, known: Known) -> Releasing | None:

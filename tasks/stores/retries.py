@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import httpx
@@ -42,11 +43,35 @@ def repeated(request: Callable[[], T], seconds: float = SECONDS) -> T:
         try:
             return request()
         except httpx.HTTPError as error:
-            wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 - that several do not come back at once
+            wait = _spread(pause)
             if not is_transient(error) or time.monotonic() + wait > deadline:
                 raise
         time.sleep(wait)
         pause = min(2 * pause, _MAX_PAUSE)
+
+
+async def repeated_while_busy(request: Callable[[], Awaitable[T]], seconds: float = SECONDS) -> T:
+    """Send a request, and again while the server answers that it is busy; that it is away is said at once.
+
+    Raises
+    ------
+    httpx.HTTPError
+        The last one.
+    """
+    deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
+    while True:
+        try:
+            return await request()
+        except httpx.HTTPStatusError as error:
+            wait = _spread(pause)
+            if not is_transient(error) or time.monotonic() + wait > deadline:
+                raise
+        await asyncio.sleep(wait)
+        pause = min(2 * pause, _MAX_PAUSE)
+
+
+def _spread(pause: float) -> float:
+    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - that several do not come back at once
 
 
 def server_error(expected: str, error: httpx.HTTPError, remedy: str, login: str) -> DriftwheelError:

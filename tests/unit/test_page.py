@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flows.asking import acknowledge
 from flows.page import charts, words
-from flows.page.answers import Deployed, Run, model_link, read_counts, tracking_link
+from flows.page.answers import Deployed, Run, model_link, read_counts, report_link, run_link, tracking_link
 from flows.page.app import HEADERS, application
 from flows.page.asker import FIRST_SECONDS, PATIENCE_SECONDS
 from flows.page.cards import CARD_WINDOWS, Card, read_cards
@@ -46,7 +46,7 @@ from tasks.stores.measurements import read_measurement
 from tasks.stores.messages import Message, TargetState
 from tasks.stores.model_words import MODEL_PAGES
 from tasks.stores.presences import Process
-from tests.fronts import always, front, serving
+from tests.fronts import always, front, serving, times
 from tests.pages import HOSTILE, START, Home, find, statements, window
 
 
@@ -678,6 +678,45 @@ def test_without_servers_nothing_is_begun_and_it_says_what_to_do(
     assert home.database.open_turn(name) is None
 
 
+def test_what_a_busy_prefect_does_not_take_is_asked_again_and_what_it_refuses_is_not(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Behind(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            given = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            keys.append(given.get("idempotency_key"))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"name": "calm-cat"}')
+
+        def do_PATCH(self) -> None:
+            self.do_POST()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    keys: list[str | None] = []
+    deployed = Deployed("1", "collect", "x", paused=False, schedule="2")
+
+    async def ask(fault: Callable[[str, str], int]) -> list[int]:
+        with front(behind, fault) as busy:
+            monkeypatch.setenv("PREFECT_API_URL", f"{busy.url}/api")
+            servers = Servers(Settings())
+            try:
+                assert await servers.start(deployed, {}) == "calm-cat"
+                await servers.set_schedule(deployed, active=True)
+            finally:
+                await servers.close()
+            return [status for _, _, status in busy.asked]
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Behind)) as server:
+        behind = f"http://127.0.0.1:{server.server_port}"
+        assert asyncio.run(ask(times(503, 2))) == [503, 503, 0, 0]
+        assert len([each for each in keys if each]) == 1
+        with pytest.raises(httpx.HTTPStatusError):
+            asyncio.run(ask(times(409, 1)))
+
+
 @pytest.mark.parametrize(("status", "words"), [(404, "MLflow names no version"), (500, "MLflow does not say which")])
 def test_that_mlflow_does_not_answer_is_not_said_to_be_no_version(
     home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, status: int, words: str
@@ -869,6 +908,28 @@ def test_mlflow_is_opened_at_its_pages_of_models_from_everywhere() -> None:
     assert tracking_link(there, "7", "r1") == f"http://m/#/experiments/7/runs/r1?{MODEL_PAGES}"
     assert model_link(there, "u", "2") == f"http://m/#/models/u/versions/2?{MODEL_PAGES}"
     assert tracking_link(there, None, "r1") == tracking_link({}, "7", "r1") == model_link({}, "u", "2") == ""
+
+
+def test_a_run_and_a_report_are_where_their_servers_answer_now(page: Client, home: Home) -> None:
+    run = Run("r7", "monitor", "u", "calm-cat", "COMPLETED", "done", None, None)
+    assert run_link({"Prefect": "http://p"}, run) == "http://p/runs/flow-run/r7"
+    assert run_link({}, run) == ""
+    kept = "http://127.0.0.1:8011/projects/p/reports/r"
+    assert (
+        report_link({"Evidently": "https://reports.example.org"}, kept)
+        == "https://reports.example.org/projects/p/reports/r"
+    )
+    assert report_link({}, kept) == kept
+    for odd in ("", "/home/ann/report.html", "javascript:alert(1)", "http"):
+        assert report_link({"Evidently": "http://e"}, odd) == ""
+    home.promote("flights-replay")
+    home.measure("flights-replay", window(0))
+    home.write(
+        "flights-replay", "report", "drawn", "drift", 1, report=kept, start=window(0)["start"], end=window(0)["end"]
+    )
+    assert f'<a href="{kept}">Evidently\'s report of 2024-01-01</a>' in page.get("/usecases/flights-replay").text
+    (line,) = read_ledger(home.database, "flights-replay", "report")[0]
+    assert f'<a href="{kept}">' in page.get(f"/usecases/flights-replay/entries/{line.number}").text
 
 
 def test_groups_that_are_treated_apart_are_shown_with_what_is_declared(page: Client, home: Home) -> None:
