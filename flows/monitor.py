@@ -8,6 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.messenger import note_monitored
+from flows.renewing import renew
 from flows.stage import FlowResult, open_job, present, run_name, send_waiting
 from flows.versions import take_back
 from infra.settings import Settings
@@ -22,9 +23,14 @@ from tasks.monitoring.task import (
     watch_loss,
 )
 from tasks.stores.places import Job
+from tasks.stores.stopwatch import timed
 from tasks.training.task import try_challenger
 
 roll_back = task(name="roll back", cache_policy=NO_CACHE, persist_result=False)(take_back)
+
+learn_intervals = task(name="learn intervals again", cache_policy=NO_CACHE, persist_result=False)(
+    timed("monitoring", renew, "learning intervals again")
+)
 
 
 def take_back_release(job: Job) -> None:
@@ -35,6 +41,12 @@ def take_back_release(job: Job) -> None:
     decision = release_to_take_back(job)
     if decision is not None:
         roll_back(job, decision)
+
+
+def renew_intervals(job: Job) -> None:
+    """Let the champion's intervals learn from what became known, where that is declared."""
+    if job.usecase.spec.evaluation.intervals is not None:
+        learn_intervals(job)
 
 
 @flow(name="monitor", flow_run_name=run_name, persist_result=False)
@@ -55,6 +67,7 @@ def monitor(
             try_challenger(job)
             watched = decide(job)
             take_back_release(job)
+            renew_intervals(job)
             announce_stalled(job)
         finally:  # what was found is sent, also where something else fails
             send_waiting(job)

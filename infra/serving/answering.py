@@ -146,7 +146,7 @@ def score(question: Question) -> ScoredAnswer:
         If a row has no finite prediction.
     """
     rows, champion, candidate, chosen = question.rows, question.champion, question.candidate, question.chosen
-    lacks = question.output == "interval" and candidate is not None and candidate.bundle.intervals is None
+    lacks = question.output == "interval" and candidate is not None and candidate.intervals is None
     if candidate is None or not chosen or lacks:  # to have no intervals is no failure of its own
         run = _predict(champion, rows, question.prepared)
         return ScoredAnswer(run.values or (), None, (run,))

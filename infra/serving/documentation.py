@@ -201,7 +201,7 @@ def _describe_feedback(
 
 def _surroundings(model: Model) -> dict[str, Any]:
     """Describe what `params: {"output": "interval"}` adds, where the model has intervals."""
-    learnt = model.bundle.intervals
+    learnt = model.intervals
     if learnt is None:
         return {}
     held = f"holds the truth of {learnt.coverage:.0%} of rows like those it was learnt from"

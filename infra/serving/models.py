@@ -17,6 +17,7 @@ from infra.serving.row_reader import Row
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.manifest import Manifest
 from tasks.deployment.sharing import entity_columns, place_of
+from tasks.modelling.intervals import Intervals
 from tasks.modelling.predictors import processor_seconds
 from tasks.preprocessing.rows import RowExecutor
 
@@ -59,6 +60,13 @@ class Model:
     """Scores of a row."""
     names: tuple[str, ...] = ()
     """Classes in the order of its probabilities, where answers name them: not of labels that are 0 and 1."""
+    learnt: Intervals | None = None
+    """What its intervals are made by, where they learnt since it was packed."""
+
+    @property
+    def intervals(self) -> Intervals | None:
+        """What its intervals, or sets of classes, are made by now; None where it has none."""
+        return self.learnt or self.bundle.intervals
 
     def predict(self, rows: Sequence[Row]) -> list[Score]:
         """Predict checked rows."""

@@ -65,7 +65,10 @@ class Mount:
         """Return what `/version` says."""
 
         def said(model: Model | None) -> dict[str, str] | None:
-            return {"bundle": model.bundle.digest, "version": model.version} if model else None
+            if model is None:
+                return None
+            learnt = {"intervals": model.learnt.name} if model.learnt is not None else {}
+            return {"bundle": model.bundle.digest, "version": model.version, **learnt}
 
         candidate = said(self.candidate)
         return {

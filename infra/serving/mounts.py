@@ -167,7 +167,7 @@ class Mounts:
     async def _model(self, mount: Mount, wanted: Served, desired: Desired) -> Model | None:
         for model in (mount.champion, mount.candidate, mount.previous):
             if model is not None and model.bundle.digest == wanted.bundle:
-                return replace(model, version=wanted.version)
+                return replace(model, version=wanted.version, learnt=wanted.intervals)
         if wanted.bundle in mount.refused:
             return None
         try:
@@ -206,4 +206,5 @@ class Mounts:
             mount.counters.forget(_KEPT_COUNTERS, mount.in_use())
             return mount.counters.model(bundle.digest, wanted.version)
 
-        return make_model(bundle, wanted.version, self.most_rows, self._secret_for(manifest), counters)
+        model = make_model(bundle, wanted.version, self.most_rows, self._secret_for(manifest), counters)
+        return replace(model, learnt=wanted.intervals)

@@ -166,7 +166,7 @@ def describe_model(name: str, model: Model) -> dict[str, Any]:
 
 def _surroundings(model: Model) -> list[dict[str, Any]]:
     """Describe what ``{"output": "interval"}`` adds, where the model has intervals."""
-    learnt = model.bundle.intervals
+    learnt = model.intervals
     if learnt is None:
         return []
     if learnt.reach:

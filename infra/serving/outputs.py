@@ -60,7 +60,7 @@ def surround(values: Sequence[Score], by: Model | Sequence[Model]) -> dict[str, 
         If a model that answered has none.
     """
     models = [by] * len(values) if isinstance(by, Model) else by
-    learnt = [model.bundle.intervals for model in models]
+    learnt = [model.intervals for model in models]
     found, key = list[Any](), "intervals"
     for value, model, intervals in zip(values, models, learnt, strict=True):
         if intervals is None:

@@ -134,6 +134,8 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
             "What was asked for since stands; deploy again if you still want to",
         )
     served = Served(bundle=version.bundle, version=version.version)
+    if before is not None and before.champion is not None and before.champion.bundle == version.bundle:
+        served = before.champion.model_copy(update={"version": version.version})  # its intervals may have learnt since
     wanted = releases.set_desired(
         job.name, champion=served, new_signature=new_signature, after=before.generation if before else 0
     )

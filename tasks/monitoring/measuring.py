@@ -32,6 +32,7 @@ from tasks.evaluation.realised import Realised, finite, hold_against, status_of
 from tasks.evaluation.resampling import Resamples
 from tasks.monitoring.chosen_reference import ChosenReference, hold_against_chosen
 from tasks.monitoring.declared_measures import measure_declared
+from tasks.monitoring.intervals_in_force import IntervalsInForce
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
 from tasks.monitoring.window_estimates import estimate_window
 from tasks.stores.known import Known
@@ -58,6 +59,7 @@ def measure(
     classes: Mapping[str, tuple[str, ...]],
     past: Sequence[Measurement] = (),
     holdout: Mapping[str, Any] = MappingProxyType({}),
+    in_force: IntervalsInForce = IntervalsInForce(),  # noqa: B008 - it is frozen
 ) -> Measurement:
     """Measure one window.
 
@@ -73,6 +75,8 @@ def measure(
         What was measured before, by window, this one's own measurement too: how far estimates were off.
     holdout : mapping
         What the champion's recipe reached on parts of its holdout (`read_holdout`).
+    in_force : IntervalsInForce
+        Which intervals of the champion answered when.
     """
     spec, undefined = _as_learnt(spec, champion.manifest)
     predictions = window_predictions(lake, window, cutoffs)
@@ -125,7 +129,7 @@ def measure(
         blocks = time_blocks(*in_time(times, spec))
         realised = _beside(realised, scored, times, blocks, known, spec, champion.manifest)
         drawn = Resamples(blocks, confidence=0.95, seed=spec.model.seed)
-        covered = measure_coverage(scored, drawn, champion)
+        covered = measure_coverage(scored, times, drawn, champion, in_force)
         if spec.monitoring.looked_at:
             columns = columns_of_parts(rows, known, window, champion.manifest, spec.monitoring.looked_at)
             parts = measure_parts(columns.filter(own), scored, drawn, spec, holdout, mask)

@@ -23,6 +23,7 @@ from tasks.evaluation.parts import Parted, parted
 from tasks.evaluation.realised import finite
 from tasks.evaluation.resampling import Bounded, Resamples
 from tasks.evaluation.slices import Cuts, learn_cuts
+from tasks.monitoring.intervals_in_force import IntervalsInForce
 from tasks.stores.known import Known
 from tasks.stores.measured_parts import (
     Covered,
@@ -94,20 +95,23 @@ def measure_parts(
     return _slices(found, holdout, spec), judge_fairness(found, spec)
 
 
-def measure_coverage(scored: Scored, drawn: Resamples, champion: Bundle) -> Covered | None:
+def measure_coverage(
+    scored: Scored, times: pl.Series, drawn: Resamples, champion: Bundle, in_force: IntervalsInForce
+) -> Covered | None:
     """Measure how often a champion's intervals, or sets of classes, held the truth; None where it has none.
 
     Parameters
     ----------
+    times : polars.Series of shape (n_rows,)
+        Event times of the scored rows: each is held against what it was answered with.
     drawn : Resamples
-        Of the blocks of time that the scored rows lie in.
+        Of the blocks of time that these rows lie in.
     """
-    learnt = champion.intervals
-    if learnt is None:
+    held = in_force.hold(champion, scored, times)
+    if held is None:
         return None
-    held = learnt.holds(scored.label, scored.prediction).astype(np.float64)
     share = figure_of(drawn.bounded(ratio(drawn.total(held), drawn.total(np.ones(len(held))))))
-    return Covered(share.value, share.low, share.high, learnt.coverage, len(held))
+    return Covered(share.value, share.low, share.high, in_force.declared(champion), len(held))
 
 
 def read_holdout(champion: Bundle) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests
 from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, note_window
 from tasks.monitoring.explaining import explain_window
+from tasks.monitoring.intervals_in_force import intervals_in_force
 from tasks.monitoring.looking import PATIENCE, look
 from tasks.monitoring.measuring import REFERENCE, measure
 from tasks.monitoring.parting import read_holdout
@@ -81,6 +82,7 @@ def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurem
             classes,
             year,
             holdouts[each.bundle],
+            intervals_in_force(job.database, job.name, each.bundle),
         )
         explained = explain_window(found, year, spec, bundles[each.bundle], lake, job.as_of, cutoffs)
         found = msgspec.structs.replace(found, causes=explained)

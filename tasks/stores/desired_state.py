@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from expectations.errors import OvertakenError
+from tasks.modelling.intervals import Intervals
 
 
 class Served(BaseModel):
@@ -16,6 +17,14 @@ class Served(BaseModel):
 
     bundle: str
     version: str
+    intervals: Intervals | None = None
+    """What its intervals are made by, where they learnt since it was packed; None for those in the bundle."""
+
+    @model_serializer(mode="wrap")
+    def _brief(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out intervals that did not learn: a service of before they could reads the rest."""
+        content: dict[str, Any] = write(self)
+        return {name: value for name, value in content.items() if name != "intervals" or value is not None}
 
 
 class CandidateState(Served):

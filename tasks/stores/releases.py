@@ -201,7 +201,9 @@ class Releases:
     ) -> Desired:
         if now is not None and (now.champion, now.candidate, now.new_signature) == (champion, candidate, new_signature):
             return now
-        changed = now is not None and now.champion is not None and now.champion != champion
+        before = now.champion if now is not None else None
+        now_answers, next_answers = (each and (each.bundle, each.version) for each in (before, champion))
+        changed = before is not None and now_answers != next_answers  # its intervals may learn: it is the same champion
         wanted = Desired(
             generation=(now.generation if now else self._forgotten(usecase)) + 1,
             champion=champion,

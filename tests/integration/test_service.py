@@ -25,6 +25,7 @@ from tasks.bundles.bundle import Bundle
 from tasks.bundles.golden_rows import redact_golden
 from tasks.bundles.manifest import seal
 from tasks.bundles.row_frames import jsonable
+from tasks.modelling.intervals import Intervals
 from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import JournalSegment, read_records, unreadable
@@ -497,6 +498,26 @@ def test_an_answer_says_how_far_it_may_be_off_where_that_is_asked_for(service: R
     assert all(low < value < high for value, (low, high) in zip(said["predictions"], said["intervals"], strict=True))
     schema = httpx.get(f"{service.url}/openapi.json").json()["components"]["schemas"]["rentals.answer"]["properties"]
     assert schema["intervals"]["items"]["type"] == "array"
+
+
+def test_intervals_that_learnt_since_surround_the_same_predictions_and_the_champion_is_the_same(
+    service: Running, made
+) -> None:
+    asked = {"dataframe_records": sample(made, 5), "params": {"output": "interval"}}
+    before, was = service.ask(asked).json(), service.mount()
+    learnt = Intervals(coverage=0.8, rows=500, reach=(20.0,), below=(-10.0,))
+    served = service.releases.desired("rentals")
+    service.releases.set_desired("rentals", champion=served.champion.model_copy(update={"intervals": learnt}))
+    service.wait(lambda: service.mount()["champion"].get("intervals") == learnt.name)
+    said, now = service.ask(asked).json(), service.mount()
+    assert said["predictions"] == before["predictions"]
+    assert said["intervals"] == [[value + 10, value + 20] for value in said["predictions"]]
+    assert said["coverage"] == 0.8
+    assert {name: now[name] for name in ("swaps", "previous")} == {name: was[name] for name in ("swaps", "previous")}
+    assert service.releases.desired("rentals").previous == served.previous
+    service.releases.set_desired("rentals", champion=served.champion)  # and back to those of the bundle
+    service.wait(lambda: "intervals" not in service.mount()["champion"])
+    assert service.ask(asked).json()["intervals"] == before["intervals"]
 
 
 def test_a_version_without_intervals_says_so(service: Running, made, tmp_path: Path) -> None:

@@ -21,12 +21,14 @@ from expectations.data import FeedbackRules
 from expectations.deciding import Policy
 from expectations.durations import Duration
 from expectations.errors import LakeError
+from expectations.gates import LearningIntervals
 from expectations.loading import LoadedUseCase
 from expectations.windows import Window
 from flows.cli import main
 from flows.commands.ledger import why
 from flows.lineage import prove_answer, trace
 from flows.page.app import application
+from flows.renewing import renew
 from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.champion import current_champion
@@ -39,11 +41,13 @@ from tasks.collection.collecting import collect_sources
 from tasks.deciding.triggers.drift import DriftPolicy
 from tasks.deciding.triggers.estimated import Estimated
 from tasks.deciding.triggers.schedule import SchedulePolicy
+from tasks.deployment import releasing_intervals
+from tasks.modelling.intervals import Intervals
 from tasks.monitoring import deciding, harvesting, measuring, parting, reporting, rising, watching
 from tasks.monitoring.alerting import note_unmatched
 from tasks.stores import tables
 from tasks.stores.alerts import Channel, deliver
-from tasks.stores.desired_state import Served
+from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.finding_kinds import describe
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
@@ -307,6 +311,48 @@ def test_declared_slices_are_measured_also_by_a_column_that_requests_lack(job: J
     assert covered["declared"] == 0.9
     assert 0 <= covered["low"] <= covered["value"] <= covered["high"] <= 1
     assert "of truths inside the intervals" in Client(application(Settings())).get(f"/usecases/{job.name}").text
+
+
+def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champion_changes(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releasing_intervals, "await_generation", lambda *_: None)  # there is no service here
+    job = changed(job, evaluation__intervals=LearningIntervals())
+    served(job, "2011-04-01", "2011-06-01")
+    before = job.releases.desired(job.name)
+    may = job.moved(instant("2011-05-01"))
+    assert renew(job.moved(instant("2011-03-20"))) is None  # nothing is ripe yet
+
+    said = renew(may)
+
+    assert "of 719 truths lay inside since, 90% is declared" in said
+    assert renew(may.moved(instant("2011-05-01T12:00"))) is None  # a day has not passed
+    now = job.releases.desired(job.name)
+    assert now.champion.model_copy(update={"intervals": None}) == before.champion
+    assert (now.generation, now.previous) == (before.generation + 1, before.previous)
+    (entry,) = (each for each in job.database.entries(job.name) if each.kind == "intervals")
+    assert (entry.action, entry.cause, entry.turn) == ("released", "narrow", None)
+    assert Intervals.model_validate(entry.evidence["intervals"]) == now.champion.intervals
+    assert job.database.turns(job.name) == []
+    april, later = (found.to_dict()["covered"] for found in watching.measure_windows(job))
+    assert april["value"] == pytest.approx(entry.evidence["covered"], abs=0.005)  # as it was answered then
+    assert april["value"] < later["value"]
+    assert later["declared"] == 0.9
+    assert "learnt again from" in CliRunner().invoke(why, [job.name]).output
+
+
+def test_intervals_do_not_learn_while_a_release_is_under_way(job: Job) -> None:
+    job = changed(job, evaluation__intervals=LearningIntervals())
+    served(job, "2011-04-01", "2011-05-01")
+    at = job.moved(instant("2011-05-02"))
+    champion = job.releases.desired(job.name).champion
+    beside = CandidateState(bundle="b", version="2", mode="shadow")
+    job.releases.set_desired(job.name, champion=champion, candidate=beside)
+    assert renew(at) is None
+    job.releases.set_desired(job.name, champion=champion)
+    with job.database.transaction() as connection:
+        job.database.request_turn(connection, job.name, "manual", at.as_of)
+    assert renew(at) is None
 
 
 def test_a_slice_that_got_worse_beyond_doubt_is_found_and_said(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

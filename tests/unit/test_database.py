@@ -9,6 +9,7 @@ from sqlalchemy import inspect, text, update
 from expectations.alerts import AlertTarget
 from expectations.errors import TurnTakenError, UnreachableError
 from infra.settings import Settings
+from tasks.modelling.intervals import Intervals
 from tasks.stores import events, tables, turns
 from tasks.stores.database import Database
 from tasks.stores.desired_state import Served
@@ -157,7 +158,11 @@ def test_a_desired_state_is_replaced_whole_and_the_same_again_is_none(tmp_path: 
     first = releases.set_desired("x", champion=Served(bundle="a", version="1"))
     assert releases.set_desired("x", champion=Served(bundle="a", version="1")) == first
     assert releases.set_desired("x", champion=Served(bundle="b", version="2")).generation == 2
-    assert releases.desired("x").champion.version == "2"
+    learnt = Served(bundle="b", version="2", intervals=Intervals(coverage=0.9, rows=60, reach=(0.1 + 0.2,)))
+    assert '"intervals"' not in (tmp_path / "x" / "desired.json").read_text()  # an older service reads it
+    assert releases.set_desired("x", champion=learnt).generation == 3
+    assert releases.desired("x").champion == learnt
+    assert releases.desired("x").previous == Served(bundle="a", version="1")  # it is the same champion
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [".desired.lock", "desired.json"]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from expectations.loading import load_use_case
 from tasks.modelling.intervals import Intervals
+from tasks.modelling.learning_intervals import LEVELS, Relearnt, learn_again, next_level
 from tests.unit.test_training import released, rows
 
 RANDOM = np.random.default_rng(2)
@@ -101,3 +102,57 @@ def test_a_bundle_carries_its_intervals(make_use_case, tmp_path) -> None:
     assert bundle.intervals.holds(scored.label, scored.prediction).mean() == pytest.approx(0.8, abs=0.03)
     low, high = bundle.intervals.around(100.0)
     assert low < 100 < high
+
+
+def test_each_side_apart_is_narrower_where_predictions_came_to_lie_too_low() -> None:
+    value = RANDOM.uniform(0, 100, 20_000)
+    label = value + 50 + RANDOM.normal(0, 5, 20_000)
+    either, apart = (Intervals.learn(label[:10_000], value[:10_000], 0.9, classifies=False, apart=a) for a in (0, 1))
+    assert either is not None
+    assert apart is not None
+    for each in (either, apart):
+        assert each.holds(label[10_000:], value[10_000:]).mean() == pytest.approx(0.9, abs=0.015)
+    low, high = apart.around(10.0)
+    assert 10 < low < 60 < high  # the prediction itself lies outside: it is known to be too low
+    assert (high - low) * 4 < np.subtract(*either.around(10.0)[::-1])
+    held = [low <= true <= high for true, (low, high) in zip(label, map(apart.around, value.tolist()), strict=True)]
+    assert np.array_equal(held, apart.holds(label, value))
+    assert Intervals.learn(label[:38], value[:38], 0.95, classifies=False, apart=True) is None  # 39 rows a side
+
+
+def test_the_level_follows_what_was_covered_and_stays_where_quantiles_can_be_taken() -> None:
+    assert next_level(0.9, 0.9, 0.8) == pytest.approx(0.91)
+    assert next_level(0.9, 0.9, 0.95) == pytest.approx(0.895)
+    assert next_level(0.9, 0.9, None) == 0.9
+    assert next_level(0.988, 0.9, 0.0) == LEVELS[1]
+    assert next_level(0.501, 0.6, 1.0) == LEVELS[0]
+
+
+def test_intervals_that_learn_again_hold_as_declared_while_errors_grow_and_frozen_ones_do_not() -> None:
+    random = np.random.default_rng(4)
+    value = random.uniform(0, 10, (100, 200))
+    label = value + np.arange(100)[:, None] / 10 + random.normal(0, 1, (100, 200))  # each day a little higher
+    frozen = Intervals.learn(label[0], value[0], 0.9, classifies=False)
+    assert frozen is not None
+    now, level, held = frozen, 0.9, [0.9]
+    for day in range(1, 100):
+        rows = slice(max(0, day - 10), day)
+        level = next_level(level, 0.9, held[-1])
+        found = learn_again(label[rows].ravel(), value[rows].ravel(), 0.9, level, before=now, classifies=False)
+        now = found.intervals if isinstance(found, Relearnt) else now
+        held.append(float(now.holds(label[day], value[day]).mean()))
+    assert now.coverage == 0.9  # the declared one, whatever the level
+    assert np.mean(held[10:]) == pytest.approx(0.9, abs=0.01)
+    assert np.mean([frozen.holds(label[day], value[day]).mean() for day in range(10, 100)]) < 0.4
+
+
+def test_what_goes_astray_on_the_newest_rows_does_not_replace_what_answers() -> None:
+    random = np.random.default_rng(5)
+    value, off = np.zeros(1000), random.normal(0, 1, 1000)
+    good = Intervals.learn(off, value, 0.9, classifies=False)
+    off[:700] += 20  # the older rows are of another world: what they teach holds nothing of the newest
+    found = learn_again(off, value, 0.9, 0.9, before=good, classifies=False)
+    assert isinstance(found, str)
+    assert "holds 0.0% of the newest truths" in found
+    assert isinstance(learn_again(off[700:], value[700:], 0.9, 0.9, before=good, classifies=False), Relearnt)
+    assert "too few" in str(learn_again(off[:20], value[:20], 0.9, 0.9, before=None, classifies=False))

@@ -343,6 +343,7 @@ def test_a_past_is_walked_through_in_the_order_of_its_rows(made: Cells) -> None:
         ({"model.weights": {"half_life": "90d"}}, "half_life: counts in time"),
         ({"features": [{"numeric": [EVENT_TIME]}]}, "which no request has"),
         ({"evaluation.block": "1d"}, "each row counts for itself"),
+        ({"evaluation.intervals": {}}, "nothing says which intervals"),
         ({"collection.lookback": "1d"}, "all rows are compared"),
         ({"start": "2026-01-01T00:00:00Z"}, "start"),
         ({"clock": {"column": "patient"}}, "label.available_after"),

@@ -1,0 +1,108 @@
+"""Intervals of the champion, learnt again from what it answered and what became known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from expectations.metrics import Scored
+from expectations.windows import TICK, Window
+from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.served_rows import answers_of, decode_rows, scores_of, true_labels
+from tasks.modelling.intervals import Intervals
+from tasks.modelling.learning_intervals import learn_again, next_level
+from tasks.monitoring.intervals_in_force import intervals_in_force, releases_of_intervals
+from tasks.monitoring.measuring import known_part
+from tasks.stores.pinned import PinnedLake
+from tasks.stores.places import Job
+from tasks.stores.progress import say_stage
+
+MAX_ROWS = 50_000
+"""Rows that intervals learn from; of more every k-th."""
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """Intervals that are to answer from now on, and the entry of the ledger that says why."""
+
+    bundle: str
+    intervals: Intervals
+    cause: str
+    summary: str
+    evidence: dict[str, Any]
+
+
+def renew_intervals(job: Job) -> Renewal | None:
+    """Learn the champion's intervals again, where that is declared, due, and no release is under way.
+
+    Rows are those it answered, as it answered them: nothing is predicted again. That nothing comes of it is reported.
+    """
+    spec, database = job.usecase.spec, job.database
+    rules, desired = spec.evaluation.intervals, job.releases.desired(job.name)
+    champion = desired.champion if desired is not None else None
+    if rules is None or desired is None or champion is None or job.lake.version("predictions") is None:
+        return None
+    if desired.candidate is not None or database.open_turn(job.name) is not None:
+        say_stage("intervals: a release is under way; they learn after it")
+        return None
+    releases = releases_of_intervals(database, job.name, champion.bundle)
+    if releases and job.as_of < rules.update.after(releases[-1].as_of):
+        return None
+    bundle = load_bundle(job.releases.bundle(job.name, champion.bundle), champion.bundle)
+    if bundle.manifest.task != spec.task:
+        return None
+    until = spec.label_delay.after(job.as_of, -1)
+    scored, times = _ripe_answers(job, bundle, Window(rules.learn_from.after(until, -1), until + TICK))
+    declared = spec.evaluation.coverage
+    kept = releases[-1].evidence if releases and releases[-1].evidence["declared"] == declared else {}
+    since = times > datetime.fromisoformat(kept["until"]) if kept else times.is_not_null()
+    held = intervals_in_force(database, job.name, champion.bundle).hold(bundle, scored, times)
+    news = held[since.to_numpy()] if held is not None else np.empty(0)
+    covered = float(news.mean()) if len(news) else None
+    level = next_level(kept.get("level", declared), declared, covered)
+    if (len(times) < spec.evaluation.min_rows) or (kept and not len(news)):
+        say_stage(
+            "intervals: %d ripe answers, %d of them new; %d are needed", len(times), len(news), spec.evaluation.min_rows
+        )
+        return None
+    before = champion.intervals or bundle.intervals
+    classifies = spec.problem.classifies
+    found = learn_again(scored.label, scored.prediction, declared, level, before=before, classifies=classifies)
+    if isinstance(found, str):
+        say_stage("intervals: kept as they are: %s", found)
+        return None
+    was = f"{covered:.1%} of {len(news)} truths lay inside since" if covered is not None else "there were none"
+    summary = (
+        f"intervals of version {champion.version} learnt again from {len(times)} ripe answers: {was}, "
+        f"{declared:.0%} is declared; what the older of them taught holds {found.held:.1%} of the newest; the model is "
+        "the same"
+    )
+    evidence = {
+        "bundle": champion.bundle,
+        "version": champion.version,
+        "declared": declared,
+        "level": level,
+        "covered": covered,
+        "held": found.held,
+        "rows": len(times),
+        "until": max(times).isoformat(),
+        "intervals": found.intervals.model_dump(mode="json"),
+    }
+    cause = "ripe" if covered is None or round(covered, 3) == declared else "narrow" if covered < declared else "wide"
+    return Renewal(champion.bundle, found.intervals, cause, summary, evidence)
+
+
+def _ripe_answers(job: Job, bundle: Bundle, window: Window) -> tuple[Scored, pl.Series]:
+    """Return what a bundle answered in a time and what became known of it, in order of time."""
+    lake, manifest = PinnedLake.of(job.lake), bundle.manifest
+    answers = answers_of(lake, bundle.digest, window, {bundle.digest: manifest.cutoff}, MAX_ROWS)
+    rows = decode_rows(answers, manifest.columns)
+    labels, _ = true_labels(answers, rows, job.known, lake, window, manifest)
+    mine = {bundle.digest: bundle.classes}
+    scores = scores_of(answers["prediction"], answers["bundle"], mine, bundle.classes, manifest.problem)
+    scored, times, _ = known_part(scores, labels, answers["event_time"], manifest.threshold)
+    return scored, times
