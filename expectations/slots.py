@@ -87,6 +87,7 @@ FAMILIES: Slot[Family] = Slot(
     "expectations.families:Family",
     {
         "lightgbm": "tasks.modelling.boosted_trees:LightGBM",
+        "xgboost": "tasks.modelling.xgboost_family:XGBoost",
         "linear": "tasks.modelling.linear:Linear",
         "torch.mlp": "tasks.modelling.torch_mlp:TorchMLP",
         "torch.transformer": "tasks.modelling.torch_transformer:TorchTransformer",

@@ -13,7 +13,9 @@ ROOMS = ("expectations", "tasks", "infra", "flows")
 TYPES = frozenset({"number", "integer", "text", "boolean", "instant"})
 KINDS = frozenset(PROBLEMS.names())
 TABLE_OF_KINDS = "expectations/slots.py"
-OBJECTIVES = frozenset(f"tasks/modelling/{name}.py" for name in ("boosted_trees", "linear", "network_rows", "neural"))
+OBJECTIVES = frozenset(
+    f"tasks/modelling/{name}.py" for name in ("boosted_trees", "linear", "network_rows", "neural", "xgboost_family")
+)
 """Families, each of which maps a kind to what its own library minimises; other kinds its `misfits` refuses."""
 TABLE_OF_TYPES = "expectations/slots.py"
 READERS_OF_REQUESTS = "infra/serving/values.py"
