@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from expectations.data import EVENT_TIME
 from expectations.deciding import RECALIBRATE
+from expectations.history_contradictions import impossible_history
 from expectations.model_contradictions import impossible_features, impossible_metrics, impossible_probabilities
 from expectations.production import RowWindows
 from expectations.slots import CALIBRATIONS
@@ -28,6 +29,7 @@ def find_contradictions(spec: UseCase) -> list[str]:
         *_impossible_parts(spec),
         *_impossible_measures(spec),
         *impossible_features(spec),
+        *impossible_history(spec),
         *_impossible_policy(spec),
     ]
 

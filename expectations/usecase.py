@@ -20,6 +20,7 @@ from expectations.durations import Duration
 from expectations.families import ModelSettings
 from expectations.fields import Columns, PositiveSpan, Strict
 from expectations.gates import EvaluationSettings, Gate
+from expectations.history import HistoryColumn
 from expectations.metrics import metrics_of
 from expectations.named_parts import NameOf
 from expectations.parts import CleaningStep, FeatureStep
@@ -47,6 +48,8 @@ class UseCase(Strict):
     sources: Annotated[dict[str, Annotated[Source, SOURCES]], Field(min_length=1)]
     """The first is the base; every other one is joined to it in order."""
     columns: dict[str, ColumnSpec] = Field({})
+    history: dict[str, HistoryColumn] = Field({})
+    """Numbers that each row gets from earlier rows, by the name under which features read them."""
     label: Label
     feedback: FeedbackRules = FeedbackRules()
     forbidden: tuple[str, ...] = ()
@@ -119,6 +122,11 @@ class UseCase(Strict):
         return self.label.join if name == self.label.source else self.sources[name].join
 
     @property
+    def joined_by(self) -> tuple[str, ...]:
+        """Columns by which other sources are joined to the first, and those before them."""
+        return tuple(left for name in self.sources if (join := self.join_of(name)) for left in join.pairs)
+
+    @property
     def threshold(self) -> float:
         """Probability from which a row counts as positive: as `costs` of errors make it, or as `evaluation` says."""
         by_cost = self.costs.threshold
@@ -154,6 +162,20 @@ class UseCase(Strict):
     def label_delay(self) -> Duration:
         """How long after its time a collected row's label may be known; without a clock it is there with the row."""
         return self.label.available_after if self.clock else _AT_ONCE
+
+    @property
+    def looked_back(self) -> dict[str, HistoryColumn]:
+        """What `history` declares, where what is known with the label alone is looked at no sooner."""
+        late = {self.label.column, *self.forbidden}
+        return {
+            name: column.known_from(self.label_delay) if column.of in late else column
+            for name, column in self.history.items()
+        }
+
+    @property
+    def looked_back_by(self) -> tuple[str, ...]:
+        """Columns that tell the entities of `history`."""
+        return tuple(dict.fromkeys(each for column in self.history.values() for each in column.by))
 
     @property
     def windows(self) -> Grid | Count:

@@ -26,6 +26,7 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.deciding.triggers.trial import TrialPolicy
 from tasks.stores.files import scratch, storing
+from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.progress import Pace, doing, part
 from tasks.training.memory import remembering
@@ -155,7 +156,8 @@ def past_of(usecase: LoadedUseCase, secret: bytes, start: Any = None, end: Any =
             raise SourceError(
                 "a history that keeps its expectations", "; ".join(cleaned.held), "Correct the data, or its suite"
             )
-        yield Past(usecase, lake, world, windows)
+        known = Known(lake, usecase.spec, last + timedelta(days=36500))
+        yield Past(usecase, lake, known.earlier(usecase.spec.looked_back).beside(world), windows)
 
 
 def backtest(past: Past, asked: Mapping[str, Mapping[str, Any]] | None = None) -> Backtest:

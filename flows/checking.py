@@ -153,11 +153,14 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
         return
     with part(steps.say("learning from a sample")):
         cleaned, _ = repair(sample.drop(UNREAD, strict=False), spec.cleaning, spec.keys)
+        cleaned = _with_history(cleaned, rows, spec)
         trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
     of_all = f", from a sample of {len(sample):,} of {len(known):,} rows, spread over them" * (len(sample) < len(known))
     yield CheckResult("features", True, f"{len(trained.program.features)}{of_all}: {_named(trained.program.features)}")
     for words, value in trained.program.measured.items():
         yield CheckResult("features", True, f"{words}: {value:.1%}")
+    if spec.history:
+        yield CheckResult("history", True, _say_history(cleaned, spec))
     for column, words in _free_texts(spec, cleaned):
         yield CheckResult(f"categories of {column}", True, words)
     steps.begin("packing a bundle, and predicting by it")
@@ -192,11 +195,31 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
         yield CheckResult("monitoring.drift.scores", False, misfit)
 
 
+def _with_history(sample: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+    """Return a sample with what its rows get from earlier ones, of all rows."""
+    from tasks.cleaning.repair import repair
+    from tasks.preprocessing.history.earlier_rows import EarlierRows, columns_read
+
+    if not spec.history:
+        return sample
+    repaired = [name for step in spec.cleaning for name in step.reads()]
+    order = dict.fromkeys((spec.time_column, *spec.keys))
+    read = [*dict.fromkeys((*columns_read(spec.looked_back), *repaired, *order))]
+    past, _ = repair(rows.select(read).sort(*order), spec.cleaning, spec.keys)
+    return EarlierRows.of(spec.looked_back, past, spec.time_column).beside(sample)
+
+
+def _say_history(rows: pl.DataFrame, spec: UseCase) -> str:
+    """Say for how many rows earlier ones are known."""
+    known = (f"{name} in {1 - rows[name].null_count() / len(rows):.1%}" for name in spec.history)
+    return f"from earlier rows: {', '.join(known)} of the sampled rows; no request carries these"
+
+
 def _say_protected(spec: UseCase) -> str:
     """Say what comes of protected columns that requests carry."""
     from tasks.preprocessing.fitting import input_kinds
 
-    read = {*spec.keys, *input_kinds(spec.features)}
+    read = {*spec.keys, *input_kinds(spec.features), *spec.looked_back_by}
     protected: dict[str, list[str]] = {}
     for name, how in spec.personal.items():
         if how.changes and how.keeps and name in read:

@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.conclusions import conclude_collection
 from flows.stage import FlowResult, at_work, open_job, run_name
+from tasks.bundles.history_state import keep_history
 from tasks.cleaning.task import clean
 from tasks.collection.task import collect as collect_sources
 
@@ -28,4 +29,5 @@ def collect(
     with at_work("collect", open_job(usecase, as_of, turn_id, namespace, announce=announce)) as stage:
         collected = collect_sources(stage.job) if read else None
         cleaned = clean(stage.job)
+        keep_history(stage.job)
         return conclude_collection(stage, collected, cleaned)

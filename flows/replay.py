@@ -7,6 +7,7 @@ get the `as_of` a schedule would have given. Everything is kept under a name of 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,15 +22,17 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.runtime import flow_run
 
 from expectations.contradictions import REPLAY
-from expectations.errors import SourceError
+from expectations.errors import ReleaseError, SourceError
 from expectations.loading import LoadedUseCase
 from expectations.windows import Window
+from flows.collect import collect
 from flows.loop import loop
 from flows.replay_story import SentRequests, Story, champion_bundle, note, tell_story
 from flows.replay_windows import between, plan_windows, read_history
 from flows.stage import open_job
 from infra.settings import Settings
 from tasks.bundles.bundle import Bundle
+from tasks.bundles.history_state import keep_history
 from tasks.bundles.row_frames import jsonable
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.files import storing
@@ -43,7 +46,7 @@ from tasks.training.learning import learn
 from tasks.training.packing import training_rows
 
 BATCH = 500
-_TIMEOUT = 60.0
+_TIMEOUT, _POLL_SECONDS = 60.0, 0.05
 
 
 def namespace_of(usecase: str) -> str:
@@ -108,6 +111,8 @@ def _walk(
     for number, window in enumerate(windows, 1):
         due = job.usecase.spec.label.available_after.after(window.end)
         with part(f"window {number} of {len(windows)}"):
+            if job.usecase.spec.history:
+                bring_ahead(usecase, job, moment, due)
             send(job, world, moment, due, frozen, traffic, batch)
             verdict = loop(usecase, due, namespace)
         note(story, job, window, verdict)
@@ -125,10 +130,29 @@ def _walk(
             pace.left(number),
         )
         update_progress_artifact(progress, 100.0 * number / len(windows), description=f"{window}: {verdict.outcome}")
+    world = job.moved(moment).known.earlier(job.usecase.spec.looked_back).beside(world)
     tell_story(story, job, windows, world, frozen, traffic)
     if compare:
         story.compare = compare_policies(job, windows, frozen, world, story.metric)
     return story
+
+
+def bring_ahead(usecase: str, job: Job, since: datetime, due: datetime) -> None:
+    """Bring in a window's rows before it is sent, and wait until the service looks back into them.
+
+    A live service learns of rows as time goes by; a window is sent at once. What a row sees is looked up as of its own
+    time, so rows that are there early change nothing of it.
+    """
+    collect(usecase, due, None, job.name, announce=False)
+    mark = keep_history(job.moved(due), since=since)
+    give_up = time.monotonic() + _TIMEOUT
+    with job.places.open_service() as service:
+        while any(each["usecases"][job.name]["history"] != [mark] for each in service.ask("GET", "/version")):
+            if time.monotonic() > give_up:
+                raise ReleaseError(
+                    "the service to look back into what was collected", f"not in {_TIMEOUT:.0f} s", "See its log"
+                )
+            time.sleep(_POLL_SECONDS)
 
 
 def artifact_id(created: object) -> UUID:
@@ -159,7 +183,7 @@ def reset(job: Job) -> None:
 def _send(
     job: Job, world: pl.DataFrame, start: datetime, end: datetime, shape: Bundle, traffic: SentRequests, batch: int
 ) -> None:
-    columns = [column.name for column in shape.manifest.columns]
+    columns = [column.name for column in shape.manifest.asked]
     rows = between(world, job.usecase.spec.time_column, start, end).select(columns)
     with job.places.open_service() as service:
         for part in rows.iter_slices(batch):

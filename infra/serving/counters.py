@@ -45,6 +45,8 @@ class ModelCounters:
     expected: float = 0.0
     """Seconds the champion was measured to take for as much: what makes requests of many sizes comparable."""
     seconds: DurationHistogram = field(default_factory=DurationHistogram)
+    history: dict[str, int] = field(default_factory=dict)
+    """Values of earlier rows that are missing or may be out of date, by why (`looking_back.RowHistory`)."""
 
 
 @dataclass
@@ -92,6 +94,7 @@ class Counters:
                     "skipped": each.skipped,
                     "expected": each.expected,
                     "seconds": each.seconds.to_dict(),
+                    "history": dict(each.history),
                 }
                 for bundle, each in self.models.items()
             },
@@ -141,6 +144,11 @@ def exposition(
     model_rows = CounterMetricFamily("driftwheel_model_rows", "Rows a version scored", labels=by_model)
     failures = CounterMetricFamily("driftwheel_model_failures", "Requests a version failed", labels=by_model)
     skipped = CounterMetricFamily("driftwheel_model_skipped", "Requests a shadow was too slow for", labels=by_model)
+    history = CounterMetricFamily(
+        "driftwheel_model_history",
+        "Values of earlier rows that were missing or may be out of date",
+        labels=[*by_model, "why"],
+    )
     model_seconds = HistogramMetricFamily("driftwheel_model_seconds", "Processor time a version took", labels=by_model)
     for name, counts in counters.items():
         requests.add_metric([name], counts["requests"])
@@ -154,6 +162,8 @@ def exposition(
             model_rows.add_metric(labels, each["rows"])
             failures.add_metric(labels, each["failures"])
             skipped.add_metric(labels, each["skipped"])
+            for why, count in each["history"].items():
+                history.add_metric([*labels, why], count)
             model_seconds.add_metric(labels, _buckets(each["seconds"]), each["seconds"]["total"])
     info = GaugeMetricFamily("driftwheel_model_info", "Version served, by role", labels=[*by_model, "role"])
     swaps = GaugeMetricFamily("driftwheel_swaps", "Times the champion was swapped", labels=one)
@@ -166,7 +176,7 @@ def exposition(
     lag.add_metric([], journal["open_bytes"])
     writable = GaugeMetricFamily("driftwheel_journal_writable", "1 where predictions can be logged")
     writable.add_metric([], float(journal["writable"]))
-    yield from (requests, rows, unlogged, errors, seconds, model_rows, failures, skipped, model_seconds)
+    yield from (requests, rows, unlogged, errors, seconds, model_rows, failures, skipped, history, model_seconds)
     refused = CounterMetricFamily("driftwheel_refused", "Requests rejected before they are read", labels=["status"])
     for status, count in refusals.items():
         refused.add_metric([status], count)

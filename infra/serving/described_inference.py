@@ -73,7 +73,7 @@ def describe_inference(
         Column -> the schema of one of its values.
     """
     schemas[f"{name}.inference"] = _request(
-        [_input(column, values[column.name], most_rows) for column in model.bundle.manifest.columns]
+        [_input(column, values[column.name], most_rows) for column in model.bundle.manifest.asked]
     )
     schemas[f"{name}.inferred"] = {
         "type": "object",

@@ -106,7 +106,7 @@ def _inference(name: str, model: Model, key: str) -> str:
     row = example(model.bundle)
     inputs = [
         {"name": column.name, "shape": [1], "datatype": datatype_of(column), "data": [row[column.name]]}
-        for column in model.bundle.manifest.columns
+        for column in model.bundle.manifest.asked
     ]
     body = shlex.quote(json.dumps({"inputs": inputs}, ensure_ascii=False))
     return f"curl -s {ADDRESS}/v2/models/{name}/infer \\\n  -H 'content-type: application/json'{key} \\\n  -d {body}"
@@ -121,7 +121,7 @@ def _section(name: str, model: Model, *, needs_key: bool) -> list[str]:
     columns = "".join(
         f"<tr><td><code>{html.escape(column.name)}</code><td>{_type(column)}<td>{html.escape(column.unit)}"
         f"<td>{html.escape(column.description)}{' (key, may be left out)' if column.role == 'key' else ''}"
-        for column in manifest.columns
+        for column in manifest.asked
     )
     return [
         f"<h2>{html.escape(name)}</h2>",

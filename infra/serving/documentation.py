@@ -54,7 +54,7 @@ def openapi(served: Mapping[str, Model], most_rows: int, *, needs_key: bool) -> 
     }
     describe_health(paths, schemas)
     for name, model in served.items():
-        values = {column.name: _column(column) for column in model.bundle.manifest.columns}
+        values = {column.name: _column(column) for column in model.bundle.manifest.asked}
         _describe(name, model, values, most_rows, paths, schemas)
         describe_inference(name, model, values, most_rows, paths, schemas)
     described: dict[str, Any] = {
@@ -89,7 +89,7 @@ def example(bundle: Bundle) -> dict[str, Any]:
         for table in tables
         for name, each in (table["columns"] if "columns" in table else table["values"]).items()
     }
-    return {column.name: _typical(column, known.get(column.name), bundle) for column in bundle.manifest.columns}
+    return {column.name: _typical(column, known.get(column.name), bundle) for column in bundle.manifest.asked}
 
 
 def _typical(column: BundleColumn, middle: object, bundle: Bundle) -> object:

@@ -17,9 +17,11 @@ from infra.serving.bad_requests import BadRequestError
 from infra.serving.explaining import answer
 from infra.serving.faults import trace
 from infra.serving.helper_process import bound_memory, questions, reply, stand_back, yield_to_others
+from infra.serving.looking_back import KeptHistory
 from infra.serving.models import Model, make_model
 from infra.serving.protocol import Media
 from tasks.bundles.bundle import load_bundle
+from tasks.stores.releases import HISTORY
 
 DONE, UNKNOWN, FAILED = 0, 1, 500
 """How it went, where it is not a status of HTTP that says what is wrong with the request: the answer follows; the model
@@ -71,6 +73,8 @@ class Explanations:
             if model is None:
                 return UNKNOWN, b""
             self._models[asked.digest] = model
+            if model.reader.history.kept is not None:
+                model.reader.history.kept.refresh()
             return DONE, answer(replace(model, version=asked.version), body, asked.media)
         except BadRequestError as error:
             return error.status, str(error).encode()
@@ -85,7 +89,12 @@ class Explanations:
             del self._models[next(iter(self._models))]
         try:
             bundle = load_bundle(Path(asked.folder), asked.digest)
-            self._models[asked.digest] = make_model(bundle, asked.version, asked.most_rows, asked.secret)
+            model = make_model(bundle, asked.version, asked.most_rows, asked.secret)
+            if model.bundle.manifest.history:
+                kept = KeptHistory(Path(asked.folder).parents[1] / HISTORY)
+                kept.read()
+                model.reader.history.kept = kept
+            self._models[asked.digest] = model
         finally:
             bound_memory(MEMORY)
 

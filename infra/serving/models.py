@@ -12,6 +12,7 @@ import numpy as np
 from expectations.errors import BundleError
 from expectations.families import Matrix, Score
 from infra.serving.counters import ModelCounters
+from infra.serving.looking_back import RowHistory
 from infra.serving.protocol import Reader
 from infra.serving.row_reader import Row
 from tasks.bundles.bundle import Bundle
@@ -122,6 +123,7 @@ def make_ready(bundle: Bundle, most_rows: int, secret: bytes | None = None) -> R
         for column in manifest.columns
     ]
     reader = Reader(columns, manifest.clock, manifest.timezone, most_rows, secret)
+    reader.history = RowHistory(manifest.history, reader.fields, manifest.clock)
     executor = bundle.program.compile(reader.readings(bundle.program))
     bundle.prove(
         RowExecutor(

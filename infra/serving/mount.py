@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from infra.serving.counters import Counters
+from infra.serving.looking_back import KeptHistory
 from infra.serving.models import Model
 
 _log = logging.getLogger("driftwheel.serving")
@@ -60,6 +61,8 @@ class Mount:
     stamp: tuple[int, int] = (0, 0)
     """Of the desired state that was read last."""
     counters: Counters = field(default_factory=Counters)
+    history: KeptHistory | None = None
+    """What models look back into, where any does."""
 
     def describe(self) -> dict[str, Any]:
         """Return what `/version` says."""
@@ -81,6 +84,7 @@ class Mount:
             "swaps": self.swaps,
             "refused": dict(self.refused),
             "trouble": self.trouble,
+            "history": self.history.mark if self.history else "",
         }
 
     def active(self) -> tuple[Model | None, Literal["prove", "shadow", "canary"]]:

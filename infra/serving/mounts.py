@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from expectations.errors import BundleError, StateError, StorageError
 from infra.serving.counters import ModelCounters
+from infra.serving.looking_back import KeptHistory
 from infra.serving.models import Model, check_signature, make_model
 from infra.serving.mount import Mount, Pending
 from infra.serving.workers import SETTLE_SECONDS, Workers
@@ -87,6 +88,9 @@ class Mounts:
         self.looked = True
         for name in [name for name in self.by_name if name not in names]:
             del self.by_name[name]
+        for mount in self.by_name.values():
+            if mount.history is not None and mount.history.is_stale():
+                await asyncio.to_thread(mount.history.refresh)
         for name in names:
             await self._reconcile(name)
 
@@ -207,4 +211,14 @@ class Mounts:
             return mount.counters.model(bundle.digest, wanted.version)
 
         model = make_model(bundle, wanted.version, self.most_rows, self._secret_for(manifest), counters)
+        if manifest.history:
+            model.reader.history.kept = self._history(mount, manifest)
+            model.reader.history.counts = model.counters.history
         return replace(model, learnt=wanted.intervals)
+
+    def _history(self, mount: Mount, manifest: Manifest) -> KeptHistory:
+        kept = mount.history = mount.history or KeptHistory(self.releases.history(mount.usecase))
+        if kept.is_stale():
+            kept.read()
+        kept.require(manifest.history)
+        return kept

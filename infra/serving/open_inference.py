@@ -155,7 +155,7 @@ def describe_model(name: str, model: Model) -> dict[str, Any]:
         "name": name,
         "versions": [model.version],
         "platform": "driftwheel",
-        "inputs": [_input(column) for column in model.bundle.manifest.columns],
+        "inputs": [_input(column) for column in model.bundle.manifest.asked],
         "outputs": [
             {"name": "predictions", "datatype": "FP64", "shape": [-1, classes] if classes else [-1]},
             {"name": "ids", "datatype": "BYTES", "shape": [-1]},

@@ -187,7 +187,7 @@ class Predictions(Admission):
         self, body: bytes, media: Media, coding: Coding, mount: Mount, most_bytes: int
     ) -> Callable[[], bytes]:
         readers = [model.reader for model in (mount.champion, mount.candidate) if model is not None]
-        columns = list(dict.fromkeys(name for reader in readers for name in reader.fields))
+        columns = list(dict.fromkeys(name for reader in readers for name in reader.asked))
         return partial(self._unpacker.unpack, body, media, coding, columns, self.mounts.most_rows, most_bytes)
 
     async def plain(self, body: bytes, media: Media, coding: Coding, mount: Mount, most_bytes: int) -> bytes:
@@ -224,7 +224,7 @@ class Predictions(Admission):
         try:
             self._check(admitted, body)
             answering = candidate if mode == "canary" else None
-            at_once = SMALL_BYTES if admitted.media == "csv" else PIECE_BYTES
+            at_once = SMALL_BYTES if admitted.media == "csv" or champion.reader.history else PIECE_BYTES
             if len(body) > at_once or champion.reader.pictures:
                 steps = understand_in_steps(body, admitted.media, champion, answering, mount.share)
                 self._scoring.hold()

@@ -4,7 +4,7 @@ What each odd input becomes
 ---------------------------
 an input column absent from the request
     400, naming it. Key columns may be absent; then only feedback by id can report the truth of that prediction.
-a column the model does not know
+a column the model does not know, or has from earlier rows
     ignored.
 null, NaN
     a missing value (NaN is no JSON, but MLflow's clients write it).
@@ -96,7 +96,9 @@ class Reader(RowReader):
         BadRequestError
         """
         if media == "json" and len(body) <= PIECE_BYTES and not self.pictures:
-            return self._read_json(body)
+            rows, params = self._read_json(body)
+            self.history.fill(rows)
+            return rows, params
         return finish(self.read_in_steps(body, media))
 
     def read_in_steps(self, body: bytes, media: Media = "json", most_rows: int | None = None) -> Steps[Read]:
@@ -116,6 +118,7 @@ class Reader(RowReader):
         if len(rows) > most_rows:
             raise too_many_rows(len(rows), most_rows)
         yield from self.pictures.decode(rows)
+        yield from self.history.fill_in_steps(rows)
         return rows, params
 
     def _read_rows(self, body: bytes, media: Media, most_rows: int) -> Steps[Read]:
@@ -171,7 +174,7 @@ class Reader(RowReader):
             else:
                 break
             if isinstance(piece, Mapping):
-                found.columns |= {name: raw for name, raw in piece.items() if name in self.fields}
+                found.columns |= {name: raw for name, raw in piece.items() if name in self.asked}
             elif piece and isinstance(piece[0], self.row_type):
                 found.rows += piece
             elif place.form == "dataframe_split" and order is None:
@@ -245,7 +248,7 @@ class Reader(RowReader):
         if isinstance(last, msgspec.Raw):
             last = self._members(bytes(last)) or {}
         values: dict[str, Any] = {}
-        for name, column in (columns | {name: column for name, column in last.items() if name in self.fields}).items():
+        for name, column in (columns | {name: column for name, column in last.items() if name in self.asked}).items():
             yield
             values[name] = column
             if isinstance(column, msgspec.Raw):
@@ -300,8 +303,7 @@ class Reader(RowReader):
         lacking = sorted(self._needed - set(names))
         if lacking:
             raise BadRequestError(f"the column {lacking[0]} is missing; leave its values empty where unknown")
-        types = self._sent
-        return [FROM_TEXT.get(types.get(name, "text"), str) for name in names]
+        return [FROM_TEXT.get(self._sent.get(name, "text"), str) for name in names]
 
     def _csv_row(
         self, position: int, names: Sequence[str], readings: Sequence[Callable[[str], Any]], line: Sequence[str]
@@ -315,5 +317,3 @@ class Reader(RowReader):
             except (ValueError, KeyError):
                 raise BadRequestError(f"the column {name} needs a {self._sent[name]} in row {position}") from None
         return self._row(position, values)
-
-    # --- values -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import msgspec
 
 from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json, wrong_value
 from infra.serving.forms import FORMS, form_of, read_params, records_of
+from infra.serving.looking_back import RowHistory
 from infra.serving.sent_pictures import SentPictures
 from infra.serving.values import CHECKS, TYPES, hider_of, settler_of, written
 from tasks.bundles.manifest import BundleColumn
@@ -68,11 +69,15 @@ class RowReader:
         Column -> attribute of a row that holds it.
     order : tuple of str
         Columns in the order of a row's values.
+    asked : list of str
+        Columns that requests carry, or may; `history` fills the others.
     pictures : SentPictures
         What decodes pictures of rows that were read; until then a picture that was sent as a text is one.
     clock : int, optional
         Where in a row the clock is, if it is among the columns.
     """
+
+    history = RowHistory({}, {}, "")
 
     def __init__(
         self,
@@ -92,6 +97,7 @@ class RowReader:
         self._sent = {column.name: column.sent if column.name in hidden else column.type for column in columns}
         self._types = {name: TYPES[kind] for name, kind in self._sent.items()}
         self._needed = {column.name for column in columns if column.role == "input"}
+        self.asked = [column.name for column in columns if column.role != "history"]
         instants = {
             column.name: Instants(ZoneInfo(timezone if column.name == clock else "UTC"), column.format)
             for column in columns
@@ -112,18 +118,19 @@ class RowReader:
         ]
         checks |= self.pictures.postponed()
         checks |= {name: _in_turn(CHECKS[self._sent[name]], hide) for name, hide in hidden.items()}
-        self._checks = [(name, field, checks.get(name, check)) for name, field, check in self._collected]
+        sent = [each for each in self._collected if each[0] in self.asked]
+        self._checks = [(name, field, checks.get(name, check)) for name, field, check in sent]
         # msgspec takes no name that JSON escapes: one is asked for under another, so that such a body is read by value;
         # under one that nobody can send
-        escaped = {name for name in self.fields if _ESCAPED.search(name)}
-        asked = self._needed | escaped
+        escaped = {name for name in self.asked if _ESCAPED.search(name)}
+        asked, others = self._needed | escaped, escaped.union(self.fields.keys() - self.asked)
         self.row_type: type[Row] = msgspec.defstruct(
             "Row",
             [
                 (self.fields[name], self._types[name], *(() if name in asked else (None,)))
                 for name in sorted(self.fields, key=lambda name: name not in asked)
             ],
-            rename={field: uuid.uuid4().hex if name in escaped else name for name, field in self.fields.items()},
+            rename={field: uuid.uuid4().hex if name in others else name for name, field in self.fields.items()},
             gc=False,
         )
         column_of = {field: name for name, field in self.fields.items()}
@@ -211,12 +218,7 @@ class RowReader:
             rows = instances if split is _UNSET else self._split_rows(tuple(split.columns), split.data)
             if rows is None:
                 return None
-        try:
-            self._settle(rows)
-        except TypeError:
-            self._explain(rows, first)
-            raise
-        return rows, {} if request.params is _UNSET else read_params(request.params)
+        return self._settled(rows, first), {} if request.params is _UNSET else read_params(request.params)
 
     def _settled(self, rows: list[Row], first: int) -> list[Row]:
         """Bring instants of decoded rows into their one form, or say which cannot be read."""
@@ -246,9 +248,8 @@ class RowReader:
         known = self._split[order]
         if known is None:
             return None
-        decoder, make_rows = known
         try:
-            return make_rows(decoder.decode(data))
+            return known[1](known[0].decode(data))
         except (ValueError, RecursionError, OverflowError):
             return None
 
@@ -260,7 +261,7 @@ class RowReader:
         if len(names) < len(order) or not self._needed <= names or not 0 < len(order) <= MAX_UNKNOWN + len(self.fields):
             return None
         types: Any = tuple(self._types.get(name, Any) for name in order)
-        given = ", ".join(f"v{order.index(name)}" if name in names else "None" for name in self.order)
+        given = ", ".join(f"v{order.index(name)}" if name in names & {*self.asked} else "None" for name in self.order)
         values = ", ".join(f"v{position}" for position in range(len(order)))
         source = f"lambda data: [make({given}) for {values}, in data]"
         make_rows = eval(source, {"make": self.row_type})  # noqa: S307 - names of ours alone, nothing of the request
@@ -274,8 +275,7 @@ class RowReader:
         raw = records_of(form, self._decoded(members[form]), first)
         if len(raw) > self.most_rows:
             raise too_many_rows(len(raw), self.most_rows)
-        rows = [self._row(position, row) for position, row in enumerate(raw, first)]
-        return rows, read_params(members.get("params"))
+        return [self._row(at, row) for at, row in enumerate(raw, first)], read_params(members.get("params"))
 
     def _members(self, body: bytes) -> Mapping[str, Any] | None:
         """Return the members of an object, not decoded yet where that can be: what is not asked for is never made."""

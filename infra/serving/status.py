@@ -168,7 +168,13 @@ class Status:
             said = [state["mounts"][name] for state in states if name in state["mounts"]]
             oldest = min(said, key=lambda each: (int(each["generation"]), not each["trouble"]))
             refused = {bundle: why for each in said for bundle, why in each["refused"].items()}
-            usecases[name] = {**oldest, "refused": refused, "models": _bounded(counters[name]["models"])}
+            histories = sorted({each["history"] for each in said} - {""})
+            usecases[name] = {
+                **oldest,
+                "refused": refused,
+                "history": histories,
+                "models": _bounded(counters[name]["models"]),
+            }
         troubles = sorted({state["trouble"] for state in states} - {""})
         return JSONResponse(
             {

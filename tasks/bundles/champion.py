@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from expectations.errors import BundleError
+from expectations.errors import BundleError, TrainingError
+from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.manifest import Manifest, read_manifest
@@ -58,6 +59,26 @@ class Released:
 
     digest: str
     manifest: Manifest
+
+
+def refuse_redefined(manifest: Manifest, spec: UseCase) -> None:
+    """Refuse a use case under which a champion would read something else from earlier rows than it learnt.
+
+    Raises
+    ------
+    TrainingError
+        If a column of `history` that it reads is declared otherwise now, or no longer.
+    """
+    now = spec.looked_back
+    gone = [name for name in manifest.history if name not in now]
+    other = [name for name, column in manifest.history.items() if name in now and now[name] != column]
+    if gone or other:
+        found = [f"{', '.join(names)} {how}" for names, how in ((gone, "gone"), (other, "declared otherwise")) if names]
+        raise TrainingError(
+            "`history` as the champion learnt it",
+            "; ".join(found),
+            "Declare what is new under a new name, and keep the old ones until a model without them is released",
+        )
 
 
 def champion_digest(job: Job) -> str | None:

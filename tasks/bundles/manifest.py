@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from expectations.column_types import ColumnType, SentType
 from expectations.errors import BundleError
+from expectations.history import HistoryColumn
 from expectations.problems import Problem, ScoreMeaning, problem_of
 from expectations.protection import Protection
 from expectations.slots import PROTECTIONS
@@ -21,7 +22,7 @@ FORMAT: Literal[1] = 1
 
 
 class BundleColumn(BaseModel):
-    """A column a request carries."""
+    """A column of the rows that are asked about: one a request carries, or that comes from earlier rows."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -29,7 +30,8 @@ class BundleColumn(BaseModel):
     type: ColumnType
     unit: str = ""
     description: str = ""
-    role: Literal["input", "key"] = "input"
+    role: Literal["input", "key", "history"] = "input"
+    """Whether requests must carry it, may, or have it from `Manifest.history`."""
     format: str | None = None
     """How texts of an instant are written, where that is declared; bundles from before this was kept have none."""
     size: tuple[int, int] | None = None
@@ -73,6 +75,8 @@ class Manifest(BaseModel):
     """Zone of the clock's values where they carry none."""
     keys: tuple[str, ...]
     columns: tuple[BundleColumn, ...]
+    history: dict[str, HistoryColumn] = {}
+    """Inputs that come from earlier rows; bundles from before this was there have none."""
     family: str
     recipe: dict[str, Any]
     """The candidate at its settled length: enough to fit it again."""
@@ -110,6 +114,11 @@ class Manifest(BaseModel):
     def problem(self) -> Problem:
         """What depends on the kind of problem."""
         return problem_of(self.task)
+
+    @property
+    def asked(self) -> tuple[BundleColumn, ...]:
+        """Columns that requests carry, or may."""
+        return tuple(column for column in self.columns if column.role != "history")
 
     @property
     def learnt_before(self) -> bool:

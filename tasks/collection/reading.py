@@ -20,7 +20,7 @@ from tasks.collection.column_names import without_patterns
 from tasks.collection.pictures import read_pictures
 from tasks.collection.types import cast_column, holds, misfit, plain, type_of
 from tasks.collection.unreadable import mark, without_few
-from tasks.preprocessing.fitting import input_kinds
+from tasks.preprocessing.fitting import collected_kinds
 from tasks.preprocessing.steps.expression import read_as
 
 _MAX_NAMED = 20
@@ -62,8 +62,8 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> ExpectedTypes
     held : mapping of str to polars.DataType
         Columns of the table; none before the first collection.
     """
-    exact = {*spec.keys, *(left for name in spec.sources if (join := spec.join_of(name)) for left in join.pairs)}
-    kinds: dict[str, Kind] = {**dict.fromkeys(_weights(spec), "number"), **input_kinds(spec.features)}
+    exact = {*spec.keys, *spec.looked_back_by, *spec.joined_by}
+    kinds: dict[str, Kind] = {**dict.fromkeys(_weights(spec), "number"), **collected_kinds(spec)}
     types: dict[str, ColumnType] = {
         column: kind
         for column, kind in kinds.items()
@@ -89,7 +89,7 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> ExpectedTypes
 def needed_columns(spec: UseCase) -> list[str]:
     """Columns the joined table must have, by everything the use case says."""
     clock = [spec.clock.column] if spec.clock is not None else []
-    needed = [*spec.keys, *clock, *spec.forbidden, *input_kinds(spec.features)]
+    needed = [*spec.keys, *clock, *spec.forbidden, *collected_kinds(spec), *spec.looked_back_by]
     needed += list(spec.label.expression.columns) if spec.label.expression else [spec.label.column]
     for step in spec.cleaning:
         needed += step.reads()

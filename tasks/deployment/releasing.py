@@ -12,6 +12,7 @@ import httpx
 from expectations.column_types import TYPES_BY_NAME
 from expectations.errors import BundleError, OvertakenError, ReleaseError, UnreachableError
 from tasks.bundles.bundle import load_bundle
+from tasks.bundles.history_state import keep_history
 from tasks.bundles.manifest import Manifest
 from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.desired_state import CandidateState, Desired, Served, overtaken
@@ -86,6 +87,7 @@ def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> No
     if _begun(now, version):
         return
     champion, generation = (now.champion, now.generation) if now else (None, 0)
+    keep_history(job, bundles=[version.bundle])
     candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
     wanted = releases.set_desired(
         job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation

@@ -17,6 +17,7 @@ from expectations.errors import BundleError, ReleaseError, SourceError
 from expectations.problems import to_column
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.deployment.request_types import as_requested
+from tasks.preprocessing.history.earlier_rows import EarlierRows
 from tasks.stores.desired_state import Served
 from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.lake_tables import BATCH, Table
@@ -77,7 +78,10 @@ def score_table(job: Job, source: str, output: str) -> ScoredTable:
     served = _champion(job)
     bundle = load_bundle(job.releases.bundle(job.name, served.bundle), served.bundle)
     table = _open(job, source)
-    absent = [c.name for c in bundle.manifest.columns if c.role == "input" and c.name not in table.schema.names]
+    manifest = bundle.manifest
+    needed = [column.name for column in manifest.columns if column.role == "input"]
+    needed += [manifest.clock] if manifest.history else []
+    absent = [name for name in dict.fromkeys(needed) if name not in table.schema.names]
     if absent:
         raise SourceError(
             f"the columns {', '.join(absent)} in {source}", "none of them", "The model reads these columns"
@@ -87,7 +91,12 @@ def score_table(job: Job, source: str, output: str) -> ScoredTable:
 
 
 def predict_frame(
-    bundle: Bundle, frame: pl.DataFrame, *, repaired: bool = False, secret: bytes | None = None
+    bundle: Bundle,
+    frame: pl.DataFrame,
+    *,
+    repaired: bool = False,
+    secret: bytes | None = None,
+    earlier: EarlierRows | None = None,
 ) -> pl.DataFrame:
     """Return the keys of a frame, raw or of the clean table, and a column of predictions: of several classes lists.
 
@@ -96,6 +105,8 @@ def predict_frame(
     secret : bytes, optional
         Key of the pseudonyms of personal values, where the frame holds these as the source has them: in what is
         returned, too, they are protected. Without it the rows are read as they were collected.
+    earlier : EarlierRows, optional
+        What rows look back at, where the bundle reads that.
     """
     manifest = bundle.manifest
     if secret is not None:
@@ -106,8 +117,14 @@ def predict_frame(
             for column in manifest.columns
             if (how := column.replaced_by) is not None and column.name in frame.columns
         )
-    inputs = [column for column in manifest.columns if column.role == "input"]
+    inputs = [
+        column
+        for column in manifest.columns
+        if column.role == "input" or (earlier is not None and column.name == manifest.clock)
+    ]
     typed = frame.select(as_requested(frame[column.name], column, manifest) for column in inputs)
+    if earlier is not None:
+        typed = earlier.beside(typed)
     keys = [name for name in manifest.keys if name in frame.columns]
     return frame.select(keys).with_columns(to_column(PREDICTION, bundle.predict(typed, repaired=repaired)))
 
@@ -192,7 +209,9 @@ class _Latest:
 def _batches(job: Job, table: Dataset, bundle: Bundle, source: str) -> Iterator[pl.DataFrame]:
     with _reading(job, source):
         latest = _Latest(job, table) if source.startswith(_LAKE) else None
-    wanted = [column.name for column in bundle.manifest.columns if column.name in table.schema.names]
+    history = bundle.manifest.history
+    earlier = job.known.earlier(history) if history else None
+    wanted = [column.name for column in bundle.manifest.asked if column.name in table.schema.names]
     read = list(dict.fromkeys((*wanted, *(latest.columns if latest else ()))))
     batches = table.to_batches(columns=read, batch_size=BATCH_ROWS)
     while True:
@@ -207,7 +226,7 @@ def _batches(job: Job, table: Dataset, bundle: Bundle, source: str) -> Iterator[
             continue
         try:
             secret = None if latest is not None else job.places.secret
-            yield predict_frame(bundle, frame, repaired=source == f"{_LAKE}clean", secret=secret)
+            yield predict_frame(bundle, frame, repaired=source == f"{_LAKE}clean", secret=secret, earlier=earlier)
         except (pl.exceptions.PolarsError, BundleError, TypeError) as error:
             raise SourceError(
                 "columns of the types the model reads", str(error).splitlines()[0][:300], f"Correct {source}"

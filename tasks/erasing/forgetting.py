@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from expectations.contradictions import REPLAY
+from tasks.bundles.history_state import keep_history
 from tasks.erasing.backups import backups_since
 from tasks.erasing.files import LOOKED_FOR, sweep
 from tasks.erasing.holding_off import hold_off, refuse_open_turns
@@ -119,6 +120,7 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
             _write(job, before, who, "erasing")
         for part in parts:
             erase_rows(part.lake, job.usecase.spec, person, part.theirs, TABLES[:3], job.places.secret)
+            keep_history(Job(job.usecase.renamed(part.lake.usecase), job.places, job.as_of))
         _strike(job, person, home, parts, dry_run=False)
         for part in parts:
             erase_rows(part.lake, job.usecase.spec, person, part.theirs, TABLES[3:], job.places.secret)

@@ -37,7 +37,7 @@ def draw_window(
     if champion is None:
         return None
     manifest = champion.manifest
-    inputs = [column.name for column in manifest.columns if column.role == "input"]
+    inputs = [column.name for column in manifest.columns if column.role != "key"]
     reference = job.known.rows("raw", columns=[*inputs, manifest.clock, manifest.label])
     reference = reference.filter(pl.col(manifest.clock) <= manifest.learnt_until)
     answered = answering_manifests(job, window)

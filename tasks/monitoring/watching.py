@@ -12,7 +12,7 @@ import msgspec
 
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
-from tasks.bundles.champion import answering_manifests
+from tasks.bundles.champion import answering_manifests, refuse_redefined
 from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, note_window
 from tasks.monitoring.explaining import explain_window
 from tasks.monitoring.intervals_in_force import intervals_in_force
@@ -68,6 +68,7 @@ def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurem
     for each in due:
         if each.bundle not in bundles:
             bundles[each.bundle] = load_bundle(job.releases.bundle(job.name, each.bundle), each.bundle)
+            refuse_redefined(bundles[each.bundle].manifest, spec)
             holdouts[each.bundle] = read_holdout(bundles[each.bundle]) if spec.monitoring.looked_at else {}
         year = _of_the_year(past, each.window)
         found = measure(

@@ -9,6 +9,7 @@ import polars as pl
 
 from expectations.errors import TrainingError
 from expectations.parts import CleaningStep, FeatureStep, FitContext, FittedStep, Kind
+from expectations.usecase import UseCase
 from tasks.preprocessing.program import FeatureProgram, matrix_of
 from tasks.preprocessing.reading import Input, read_input
 from tasks.preprocessing.rows import Matrix
@@ -30,6 +31,16 @@ def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = 
         kinds |= {column: kind for column, kind in read.items() if column not in kinds and column not in made}
         made |= set(step.makes())
     return kinds
+
+
+def collected_kinds(spec: UseCase) -> dict[str, Kind]:
+    """Return the columns that must be collected for the features, and what each is read as.
+
+    Of `history` it is the values that are looked back at; labels and what tells entities are read as they are.
+    """
+    kinds = {name: kind for name, kind in input_kinds(spec.features).items() if name not in spec.history}
+    looked_at = [column.of for column in spec.history.values() if column.of != spec.label.column]
+    return {**dict.fromkeys(looked_at, "number"), **kinds}
 
 
 class FittedProgram(NamedTuple):

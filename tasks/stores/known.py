@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -10,7 +10,10 @@ from typing import Literal
 
 import polars as pl
 
+from expectations.history import HistoryColumn
 from expectations.usecase import UseCase
+from tasks.preprocessing.history.earlier_rows import EarlierRows, columns_read
+from tasks.preprocessing.history.series import ticks_of
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import BATCH, COLLECTED, TECHNICAL
 
@@ -74,8 +77,56 @@ class Known:
         version : int, optional
             A version of the table; the newest where not given.
         columns : sequence of str, optional
-            Those wanted; all where not given.
+            Those wanted; all where not given. Columns of `history` are among them, by the clean rows known now.
         """
+        wanted = [name for name in self.spec.history if columns is None or name in columns]
+        if not wanted:
+            return self._collected(table, version, columns, since, until)
+        looked_back = {name: self.spec.looked_back[name] for name in wanted}
+        earlier = self.earlier(looked_back, version if table == "clean" else None)
+        by = [name for column in looked_back.values() for name in column.by]
+        held = None if columns is None else [name for name in (*columns, *by, earlier.clock) if name not in wanted]
+        frame = self._collected(table, version, held, since, until)
+        schema = {**frame.collect_schema(), **dict.fromkeys(wanted, pl.Float64())}
+        frame = frame.map_batches(earlier.beside, schema=schema)
+        return frame if columns is None else frame.select(list(dict.fromkeys(columns)))
+
+    def earlier(self, columns: Mapping[str, HistoryColumn], version: int | None = None) -> EarlierRows:
+        """Read what some columns look back at: clean rows, as known now.
+
+        Parameters
+        ----------
+        version : int, optional
+            Of the clean table; the newest where not given.
+
+        Raises
+        ------
+        LakeError, StorageError, UnreachableError
+            As `Lake.reading`.
+        TrainingError
+            If a column that is looked at holds no numbers, or entities cannot be told.
+        """
+        clock = self.spec.time_column
+        rows = pl.DataFrame(schema={clock: pl.Datetime("us", "UTC")})
+        if columns and self.lake.version("clean") is not None:
+            with self.lake.reading("clean"):
+                present = self.lake.scan("clean", version).collect_schema().names()
+                read = [name for name in columns_read(columns) if name in present]
+                rows = self._collected("clean", version, [*read, clock], None, None).collect()
+        return EarlierRows.of(columns, rows, clock)
+
+    def complete_until(self, of: str) -> int:
+        """Return, in microseconds since 1970, the event time from which on values of a column are not known yet."""
+        return ticks_of(self.ripe_until()) + 1 if of in self.hidden else ticks_of(self.as_of)
+
+    def _collected(
+        self,
+        table: Literal["raw", "clean"],
+        version: int | None,
+        columns: Sequence[str] | None,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> pl.LazyFrame:
         frame, clock, keys = self.lake.scan(table, version), self.spec.time_column, list(self.spec.keys)
         moving = clock not in keys  # a correction may move a row in time: the newest version is sought first
         place = pl.when(pl.col(COLLECTED) > self.as_of).then(-pl.col(BATCH)).otherwise(pl.col(BATCH))

@@ -22,6 +22,8 @@ from tasks.stores.whole_files import copied, name_beside, replace_file
 WATCHED_SECONDS = 30.0
 """A candidate that was not watched for so long is left out, until it is watched again."""
 _WATCHED = "watched"
+HISTORY = "history.state"
+"""Beside the desired state of a use case: the earlier rows that its service looks back into, where models do."""
 _MARK = ".releases"
 """Distinguishes a folder from which everything was removed from one that is not mounted."""
 _KEY = "privacy.key"
@@ -98,6 +100,10 @@ class Releases:
                 if now is not None:
                     self._write(usecase, now.model_copy(update={"generation": now.generation + 1}))
             shutil.rmtree(damaged, ignore_errors=True)
+
+    def history(self, usecase: str) -> Path:
+        """Where the state of history lies that the service looks back into."""
+        return self.root / usecase / HISTORY
 
     def keep_secret(self, secret: bytes) -> None:
         """Hand the service the key of pseudonyms; for its owner alone.

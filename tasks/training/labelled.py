@@ -65,7 +65,11 @@ def declared_digest(spec: UseCase) -> str:
     """
     steps = [step.model_dump(mode="json", exclude_defaults=True) for step in (*spec.cleaning, *spec.features)]
     label = spec.label.model_dump(mode="json", include={"column", "expression", "positive", "words"})
-    return hashlib.sha256(json.dumps([len(spec.cleaning), steps, label], sort_keys=True).encode()).hexdigest()
+    history = (
+        [{name: column.model_dump(mode="json") for name, column in spec.looked_back.items()}] if spec.history else []
+    )
+    said = [len(spec.cleaning), steps, label, *history]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def labels(frame: pl.DataFrame, spec: UseCase, classes: Sequence[str]) -> Vector:

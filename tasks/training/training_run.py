@@ -15,7 +15,7 @@ from expectations.errors import TrainingError, UnreachableError
 from expectations.gates import GateResult
 from expectations.masking import mask
 from expectations.problems import ScoreMeaning
-from tasks.bundles.champion import current_champion
+from tasks.bundles.champion import current_champion, refuse_redefined
 from tasks.compute.compute import computing
 from tasks.stores.hashing import hash_frame
 from tasks.stores.known import RowSource
@@ -102,6 +102,8 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
     """
     spec = job.usecase.spec
     champion = with_declaration(current_champion(job), job.usecase)
+    if champion is not None:
+        refuse_redefined(champion.manifest, spec)
     registry = job.registry()
     if job.turn is not None:  # this process holds the turn: whoever began a run for it is dead
         registry.fail_orphans(job.turn)

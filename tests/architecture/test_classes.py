@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from tests.architecture.test_rooms import ROOMS, modules
 
 BASES = {
-    "infra/serving/row_reader.py": {"_read_json", "_settled"},  # reads rows at once; `Reader` in steps, by these
+    "infra/serving/row_reader.py": {"_read_json"},  # reads rows at once; `Reader` in steps, by these
     "infra/supervised.py": {"_is_ours"},  # what every supervised process is asked; `Stack` knows which there are
     "flows/page/asker.py": {"_ask_soon", "_patience"},  # how a page asks another server; each subclass asks one
     "flows/page/runs.py": {"_ask_prefect"},

@@ -1,0 +1,163 @@
+"""What the service knows of earlier rows: read from the folder of releases, anew whenever it changed there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from expectations.errors import StateError, StorageError
+from expectations.history import HistoryColumn
+from infra.serving.steps import Steps
+from tasks.preprocessing.history.earlier_rows import SeriesKey, key_of
+from tasks.preprocessing.history.looking_back import NO_BOUNDS, LookBack
+from tasks.preprocessing.history.series import EntitySeries, entity_of, ticks_of
+from tasks.preprocessing.history.state import from_bytes, mark_of
+from tasks.stores.files import storing
+
+_STEP_ROWS = 32
+_log = logging.getLogger("driftwheel.serving")
+
+
+class KeptHistory:
+    """The state of history of one use case.
+
+    Parameters
+    ----------
+    path : Path
+        Where collection writes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.series: Mapping[SeriesKey, EntitySeries] = {}
+        self.mark = ""
+        """Which state it is, as whoever wrote it knows."""
+        self._stamp: tuple[int, int] | None = None
+        self._trouble = ""
+
+    def is_stale(self) -> bool:
+        """Whether the file is another one than was read; where it is away what was read stays."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        return (found.st_mtime_ns, found.st_ino) != self._stamp
+
+    def read(self) -> None:
+        """Read the file.
+
+        Raises
+        ------
+        StateError
+            If it is damaged.
+        StorageError
+            If it cannot be read.
+        """
+        with storing("read the history that is looked back into in", self.path):
+            found = self.path.stat()
+            content = self.path.read_bytes()
+        self.series, self.mark = from_bytes(content), mark_of(content)
+        self._stamp = found.st_mtime_ns, found.st_ino
+
+    def refresh(self) -> None:
+        """Read the file if it changed; where it cannot be read, say so, and keep what was read before."""
+        if not self.is_stale():
+            return
+        try:
+            self.read()
+            self._trouble = ""
+        except (StateError, StorageError) as error:  # tried again: the next collection writes it anew
+            if self._trouble != str(error):
+                self._trouble = str(error)
+                _log.error("%s is looked back into as it was: %s", self.path, error)
+
+    def require(self, columns: Mapping[str, HistoryColumn]) -> None:
+        """Refuse columns that look back at what is not kept here: they would all be missing.
+
+        Raises
+        ------
+        StorageError
+            Until they are written.
+        """
+        lacking = [name for name, column in columns.items() if key_of(column) not in self.series]
+        if lacking:
+            raise StorageError(
+                f"the earlier rows that {', '.join(lacking)} look back at in {self.path}",
+                f"no earlier rows of {', '.join(lacking)}",
+                "Run the collect flow: it writes them anew",
+            )
+
+
+class RowHistory:
+    """Fills the columns of checked rows that come from earlier rows.
+
+    Parameters
+    ----------
+    columns : mapping of str to HistoryColumn
+    fields : mapping of str to str
+        Column -> attribute of a row that holds it.
+    clock : str
+        Without a value there, a row is of now.
+
+    Attributes
+    ----------
+    kept : KeptHistory, optional
+        What is looked back into; without it nothing is filled: golden rows bring their values.
+    counts : mapping of str to int
+        Values that are missing as the entity was never seen (`unseen`), or as the row is older than what is kept
+        (`before`); and those that newer rows, not collected yet, may change (`behind`).
+    """
+
+    def __init__(self, columns: Mapping[str, HistoryColumn], fields: Mapping[str, str], clock: str) -> None:
+        self._clock = fields.get(clock)
+        self._plan = [
+            (fields[name], LookBack.of(column), key_of(column), [fields[each] for each in column.by])
+            for name, column in columns.items()
+        ]
+        self.columns = columns
+        self.kept: KeptHistory | None = None
+        self.counts: MutableMapping[str, int] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to fill."""
+        return bool(self._plan) and self.kept is not None
+
+    def fill(self, rows: Sequence[object]) -> None:
+        """Fill rows, in place."""
+        if not self or self.kept is None:
+            return
+        series = self.kept.series
+        for row in rows:
+            text = getattr(row, self._clock) if self._clock is not None else None
+            at = time.time_ns() // 1000 if text is None else ticks_of(datetime.fromisoformat(text))
+            for field, how, key, by in self._plan:
+                setattr(row, field, self._seen(series.get(key), how, [getattr(row, each) for each in by], at))
+
+    def fill_in_steps(self, rows: Sequence[object]) -> Steps[None]:
+        """Do what `fill` does, in steps."""
+        for first in range(0, len(rows) if self else 0, _STEP_ROWS):
+            self.fill(rows[first : first + _STEP_ROWS])
+            yield
+
+    def _seen(self, series: EntitySeries | None, how: LookBack, entity: Sequence[object], at: int) -> float | None:
+        if series is None:
+            self._count("behind")
+            return None
+        if series.since is not None and how.oldest(at) < series.since:
+            self._count("before")
+            return None
+        if series.until is not None and how.newest(at) >= series.until:
+            self._count("behind")
+        name = entity_of(entity)
+        if name is None:
+            return None
+        bounds = series.entities.get(name)
+        if bounds is None:
+            self._count("unseen")
+        return how.one(series, bounds or NO_BOUNDS, at)
+
+    def _count(self, what: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1

@@ -1,0 +1,270 @@
+"""Numbers from earlier rows through the lake, the bundle and the service: the same to the last bit, or counted."""
+
+import asyncio
+import gc
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from expectations.errors import TrainingError, UseCaseError
+from expectations.loading import LoadedUseCase, load_use_case
+from infra.serving.models import Model
+from infra.serving.mounts import Mounts
+from infra.settings import Settings
+from tasks.bundles.champion import refuse_redefined
+from tasks.bundles.history_state import keep_history
+from tasks.bundles.row_frames import jsonable
+from tasks.cleaning.cleaning import clean_batches
+from tasks.collection.collecting import collect_sources
+from tasks.stores.desired_state import Served
+from tasks.stores.known import Known
+from tasks.stores.places import Job
+from tasks.training.packing import training_rows
+from tests.conftest import at_home
+from tests.unit.test_training import released
+
+HISTORY: dict[str, Any] = {
+    "newest": {"of": "bikers", "rows": 1},
+    "yesterday": {"of": "bikers", "lag": "1d"},
+    "usual": {"of": "bikers", "by": ["weathersit"], "window": "7d", "as": "mean"},
+    "warmth": {"of": "temp", "by": ["workingday", "holiday"], "window": "36h", "as": "std", "known_after": "2h"},
+}
+NEVER_CHANGED: dict[str, Any] = {"cleaning": [{"drop_duplicates": "keys"}], "personal": {"weathersit": "hash"}}
+FEATURES = [{"numeric": [*HISTORY, "temp", "hum"]}, {"calendar": "time", "parts": ["hour"]}]
+NOW = datetime(2011, 3, 1, tzinfo=UTC)
+
+
+class Learnt:
+    """A use case with a lake, a bundle and the folder of releases that its service reads."""
+
+    def __init__(self, usecase: LoadedUseCase, folder: Path) -> None:
+        self.job = Job(usecase, Settings().places(), NOW)
+        collect_sources(usecase, self.job.lake, NOW + timedelta(days=4), self.job.places.secret)
+        assert not clean_batches(usecase, self.job.lake).held
+        self.rows = training_rows(self.job.known.labelled())
+        self.bundle, _, _ = released(usecase, self.rows, folder / "bundle")
+        releases = self.job.releases
+        releases.keep_secret(self.job.places.secret)
+        releases.add(self.job.name, self.bundle.folder, self.bundle.digest)
+        releases.set_desired(self.job.name, champion=Served(bundle=self.bundle.digest, version="1"))
+
+    def rows_at(self, as_of: datetime, since: datetime) -> pl.DataFrame:
+        """Raw rows, as they are known later."""
+        return Known(self.job.lake, self.job.usecase.spec, as_of).rows("raw", since=since)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Learnt]:
+    from tests.conftest import make_use_case
+
+    folder = tmp_path_factory.mktemp("learnt")
+    with pytest.MonkeyPatch.context() as patch:
+        at_home(folder, patch)
+        changes = {"history": HISTORY, "features": FEATURES, **NEVER_CHANGED}
+        made = make_use_case.__wrapped__(folder)("lagged", changes)
+        suite = (made / "suite.yaml").read_text().splitlines()
+        (made / "suite.yaml").write_text("\n".join(line for line in suite if "weathersit, value_set" not in line))
+        yield Learnt(load_use_case(str(made)), folder)
+
+
+def serve(mounts: Mounts, name: str) -> Model | None:
+    """Bring a service to what is desired, and return its champion."""
+    try:
+        asyncio.run(mounts.reconcile())
+    finally:
+        gc.unfreeze()
+    return mounts.by_name[name].champion
+
+
+def ask(model: Model, rows: pl.DataFrame, **sent: Any) -> pl.DataFrame:
+    """Return what the service reads of a request about some rows, sent as a client would before hashing."""
+    records = [{**row, **sent} for row in jsonable(rows)]
+    read, _ = model.reader.read(json.dumps({"dataframe_records": records}).encode())
+    return pl.DataFrame([{name: getattr(row, field) for name, field in model.reader.fields.items()} for row in read])
+
+
+@pytest.fixture
+def unhashed(learnt: Learnt) -> pl.DataFrame:
+    """Rows of four days after the model as a client sends them."""
+    from tasks.collection.joining import join_sources
+
+    usecase = learnt.job.usecase
+    open_ = usecase.spec.model_copy(update={"personal": {}})
+    plain = LoadedUseCase(open_, usecase.folder, usecase.suite, usecase.digest)
+    rows = join_sources(plain, since=None, until=NOW + timedelta(days=4), secret=b"").rows.sort("time")
+    return rows.filter(pl.col("time") >= NOW).select(column.name for column in learnt.bundle.manifest.asked)
+
+
+def test_training_rows_get_what_could_be_known_at_their_time(learnt: Learnt) -> None:
+    rows = learnt.rows
+    row = rows.filter(pl.col("time") == datetime(2011, 2, 20, 12, tzinfo=UTC)).row(0, named=True)
+    before = rows.filter(pl.col("time") <= row["time"] - timedelta(hours=1))
+    assert row["newest"] == before["bikers"][-1], "a label is known an hour after its row"
+    assert row["yesterday"] == rows.filter(pl.col("time") <= row["time"] - timedelta(days=1))["bikers"][-1]
+    alike = before.filter(
+        (pl.col("weathersit") == row["weathersit"]) & (pl.col("time") > row["time"] - timedelta(days=7, hours=1))
+    )
+    assert row["usual"] == pytest.approx(alike["bikers"].mean(), rel=1e-12)
+    assert rows["newest"][0] is None
+
+
+def test_the_bundle_says_which_of_its_columns_requests_carry(learnt: Learnt) -> None:
+    manifest = learnt.bundle.manifest
+    assert {column.name for column in manifest.columns if column.role == "history"} == {*HISTORY}
+    assert [column.name for column in manifest.asked if column.role == "input"] == [
+        "temp",
+        "hum",
+        "time",
+        "weathersit",
+        "workingday",
+        "holiday",
+    ], "and what tells entities is asked for, too"
+    assert manifest.history["newest"].known_after.seconds == 3600, "as long as its label takes"
+    assert learnt.bundle.manifest == type(manifest).model_validate_json(manifest.model_dump_json())
+
+
+def test_requests_see_bit_by_bit_what_training_rows_do(learnt: Learnt, unhashed: pl.DataFrame) -> None:
+    """Four days after its training, told of each row as it is known; who is asked about is hashed on the way."""
+    later = NOW + timedelta(days=4)
+    mark = keep_history(learnt.job.moved(later), since=NOW)
+    model = serve(mounts := Mounts(learnt.job.releases), "lagged")
+    assert model is not None
+    assert mounts.by_name["lagged"].describe()["history"] == mark
+    known = learnt.rows_at(later, NOW)
+    assert len(known) == len(unhashed) > 90
+    served = ask(model, unhashed)
+    for name in HISTORY:
+        assert served[name].null_count() < 40, name
+        assert served[name].cast(pl.Float64).equals(known[name]), name
+    assert model.reader.history.counts.get("behind", 0) == 0
+    prepared = learnt.bundle.program.transform(known)
+    assert model.executor.matrix(model.reader.read(_body(unhashed))[0]).tobytes() == prepared.tobytes()
+
+
+def _body(rows: pl.DataFrame) -> bytes:
+    return json.dumps({"dataframe_records": jsonable(rows)}).encode()
+
+
+def test_what_a_client_sends_in_their_place_is_not_taken(learnt: Learnt, unhashed: pl.DataFrame) -> None:
+    keep_history(learnt.job.moved(NOW + timedelta(days=4)), since=NOW)
+    model = serve(Mounts(learnt.job.releases), "lagged")
+    assert model is not None
+    expected = ask(model, unhashed.head(3))
+    assert ask(model, unhashed.head(3), newest=1e9, usual="odd").equals(expected)
+    records = [{"newest": 1e9, **row} for row in jsonable(unhashed.head(3))]
+    split = {"columns": list(records[0]), "data": [list(each.values()) for each in records]}
+    for body in ({"dataframe_split": split}, {"inputs": {name: [row[name] for row in records] for name in records[0]}}):
+        rows, _ = model.reader.read(json.dumps(body).encode())
+        assert [row.__getattribute__(model.reader.fields["newest"]) for row in rows] == expected["newest"].to_list()
+
+
+def test_what_is_not_collected_yet_or_was_never_seen_is_counted(learnt: Learnt, unhashed: pl.DataFrame) -> None:
+    keep_history(learnt.job)
+    model = serve(Mounts(learnt.job.releases), "lagged")
+    assert model is not None
+    counts = model.reader.history.counts
+    first, last = unhashed.head(1), unhashed.tail(1)
+    ask(model, first)
+    assert counts == {}
+    assert ask(model, last)["newest"].item() == learnt.rows["bikers"][-1], "the newest that is known"
+    assert counts == {"behind": 4}
+    assert ask(model, first, weathersit="hail")["usual"].item() is None
+    assert counts == {"behind": 4, "unseen": 1}
+    assert ask(model, first, time="2011-01-20T00:00:00Z")["newest"].item() is None
+    assert counts == {"behind": 4, "unseen": 1, "before": 4}
+
+
+def test_the_service_reads_the_state_again_when_it_changed(
+    learnt: Learnt, unhashed: pl.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep_history(learnt.job)
+    mounts = Mounts(learnt.job.releases)
+    model, last = serve(mounts, "lagged"), unhashed.tail(1)
+    assert model is not None
+    before = ask(model, last)
+    keep_history(learnt.job.moved(NOW + timedelta(days=4)))
+    assert serve(mounts, "lagged") is model
+    after = ask(model, last)
+    assert after["newest"].item() != before["newest"].item()
+    path = learnt.job.releases.history("lagged")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    serve(mounts, "lagged")
+    assert ask(model, last).equals(after), "what was read before stays"
+    assert "Collect again" in caplog.text
+
+
+def test_no_model_answers_before_its_history_is_there(learnt: Learnt) -> None:
+    path = learnt.job.releases.history("lagged")
+    path.unlink(missing_ok=True)
+    mounts = Mounts(learnt.job.releases)
+    assert serve(mounts, "lagged") is None
+    assert "no earlier rows of newest" in mounts.by_name["lagged"].trouble
+    keep_history(learnt.job)
+    mounts.by_name["lagged"].again_at = 0.0
+    assert serve(mounts, "lagged") is not None
+
+
+def test_the_state_is_bounded(learnt: Learnt) -> None:
+    path = learnt.job.releases.history("lagged")
+    keep_history(learnt.job)
+    rows = path.stat().st_size / 16
+    assert rows < len(learnt.rows), "two days and what they look back at, of two months"
+
+
+def test_a_column_that_the_champion_reads_is_not_declared_anew(learnt: Learnt) -> None:
+    spec, manifest = learnt.job.usecase.spec, learnt.bundle.manifest
+    refuse_redefined(manifest, spec)
+    week = spec.history["yesterday"].model_copy(update={"lag": spec.history["usual"].window})
+    other = {**spec.history, "yesterday": week}
+    del other["newest"]
+    with pytest.raises(TrainingError, match="newest gone; yesterday declared otherwise"):
+        refuse_redefined(manifest, spec.model_copy(update={"history": other}))
+
+
+def test_errors_are_smaller_than_without_earlier_rows(learnt: Learnt, tmp_path: Path) -> None:
+    usecase = learnt.job.usecase
+    without = tuple(
+        step.model_copy(update={"numeric": ("temp", "hum")}) if "newest" in step.reads({}) else step
+        for step in usecase.spec.features
+    )
+    plain = usecase.spec.model_copy(update={"history": {}, "features": without})
+    other = LoadedUseCase(plain, usecase.folder, usecase.suite, usecase.digest)
+    bundle, _, _ = released(other, learnt.rows.drop(*HISTORY), tmp_path / "plain", anew=True)
+    assert learnt.bundle.manifest.metrics["rmse"] < 0.8 * bundle.manifest.metrics["rmse"]
+
+
+def test_the_page_of_the_docs_is_a_use_case(make_use_case: Callable[..., Path]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
+    declared = yaml.safe_load(page.split("```yaml")[1].split("```")[0])
+    spec = load_use_case(str(make_use_case(changes=declared))).spec
+    assert [*spec.looked_back] == [*declared["history"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"history": {"x": {"of": "bikers", "lagg": "1d"}}}, "did you mean 'lag'"),
+        ({"history": {"x": {"of": "bikers", "lag": "30m"}}}, "later than a lag of 30m"),
+        ({"history": {"x": {"of": "weathersit", "rows": 1}}}, "declared text, and numbers are needed"),
+        ({"history": {"x": {"of": "temp", "by": ["casual"], "rows": 1}}}, "no request carries it"),
+        ({"history": {"x": {"of": "temp", "by": ["time"], "rows": 1}}}, "is the clock"),
+        ({"history": {"x": {"of": "temp", "by": ["weathersit"], "rows": 1}}}, "is repaired under `cleaning`"),
+        ({"history": {"hum": {"of": "temp", "rows": 1}}}, "`columns` names it, too"),
+        ({"history": {"x": {"of": "temp", "rows": 1}}, "features": [{"encode": ["x"]}]}, "is a number, not a text"),
+        ({"history": {"x": {"of": "y", "rows": 1}, "y": {"of": "temp", "rows": 1}}}, "comes from earlier rows itself"),
+        ({"history": {"x": {"of": "temp", "rows": 1}}, "personal": {"temp": "hash"}}, "no number is kept"),
+        ({"history": {"x": {"of": "temp", "rows": 1}}, "clock": ...}, "name the column of event times"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    make_use_case: Callable[..., Path], changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UseCaseError) as found:
+        load_use_case(str(make_use_case(changes=changes)))
+    assert words in str(found.value)
