@@ -250,6 +250,8 @@ def test_a_challenger_that_is_no_better_is_refused(make_use_case: Make, run: Run
     assert verdict.outcome == "refused"
     assert "at least 0.999" in verdict.summary
     assert Settings().platform().open_turn("refusing") is None
+    found = [(each.kind, each.severity) for each in Settings().platform().open_findings("refusing")]
+    assert found == [("refused", "info")]  # on the page and in digests: nobody is sent a message
     assert "refusing" not in httpx.get(f"{stack.service}/version").json()["usecases"]
 
 
