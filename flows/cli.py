@@ -26,6 +26,7 @@ from flows.commands import (
     rows,
     suggest,
     use_cases,
+    value,
     versions,
 )
 from flows.failing import Commands
@@ -62,6 +63,7 @@ for _command in (
         lineage.prove,
         rows.rows,
         suggest.suggest,
+        value.value,
         quarantine.quarantine,
         forget.forget,
         alert.alert,

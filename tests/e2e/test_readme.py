@@ -182,6 +182,7 @@ ELSEWHERE = {
     ),
     "driftwheel suggest USECASE": ("tests/unit/test_suggesting.py", 'call("suggest")'),
     "driftwheel suggest USECASE --write": ("tests/unit/test_suggesting.py", 'call("suggest", "--write")'),
+    "driftwheel value USECASE": ("tests/integration/test_watching.py", 'main, ["value", str(home / "watched")]'),
     "driftwheel quarantine USECASE list": ("tests/unit/test_quarantine.py", 'call("list")'),
     "driftwheel quarantine USECASE release --held": ("tests/unit/test_quarantine.py", 'call("release", "--held")'),
     "driftwheel quarantine USECASE replay": ("tests/unit/test_quarantine.py", 'call("replay")'),

@@ -73,6 +73,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "prove": ["nobody", "--usecase", "rentals"],
     "rows": ["rentals", "clean"],
     "suggest": ["rentals"],
+    "value": ["rentals"],
     "quarantine": ["rentals", "list"],
     "forget": ["rentals", "--where", "bikers == 7", "--dry-run"],
     "alert list": [],
@@ -113,6 +114,7 @@ ASK_DATABASE = (
     "prove",
     "rows",
     "suggest",
+    "value",
     "quarantine",
     "forget",
     "alert list",
@@ -414,7 +416,10 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
 @surrounding
 def no_home(place: Place) -> Iterator[Says]:
     place.emptied = True
-    unknown = ("evidence", "rows", "suggest", "quarantine", "forget", "score", "report", "alert test", *ASK_SERVERS)
+    unknown = (
+        *("evidence", "rows", "suggest", "value", "quarantine", "forget", "score", "report", "alert test"),
+        *ASK_SERVERS,
+    )
     yield {
         **dict.fromkeys(unknown, "a use case: one of bikes, digits, flights, or a folder .*found +'rentals'"),
         "why": "a use case with decisions",
@@ -528,20 +533,21 @@ def rows_of_garbage(place: Place) -> Iterator[Says]:
 
 
 def damaged_lake(how: str) -> Says:
-    return dict.fromkeys(("evidence", "rows", "suggest", "forget", "score", "report"), how)
+    return dict.fromkeys(("evidence", "rows", "suggest", "value", "forget", "score", "report"), how)
 
 
 @surrounding
 def a_damaged_bundle(place: Place) -> Iterator[Says]:
     cut(next(place.home.glob("releases/rentals/bundles/*/model.txt")), 0.9)
-    yield dict.fromkeys(("score", "report"), "model.txt as it was sealed")
+    yield dict.fromkeys(("score", "value", "report"), "model.txt as it was sealed")
 
 
 @surrounding
 def half_a_desired_state(place: Place) -> Iterator[Says]:
     cut(place.home / "releases" / "rentals" / "desired.json", 0.5)
     yield dict.fromkeys(
-        ("status", "doctor", "forget", "score", "report", "remove"), "what (the service should serve|is served)"
+        ("status", "doctor", "forget", "score", "value", "report", "remove"),
+        "what (the service should serve|is served)",
     )
 
 
@@ -549,7 +555,7 @@ def half_a_desired_state(place: Place) -> Iterator[Says]:
 def addresses_of_garbage(place: Place) -> Iterator[Says]:
     (place.home / "stack.json").write_text('{"prefect":')
     yield dict.fromkeys(
-        ("check", "backtest", "forget", "score", "report", *ASK_SERVERS, "status", "doctor"),
+        ("check", "backtest", "forget", "score", "value", "report", *ASK_SERVERS, "status", "doctor"),
         "addresses of (the|a) stack",
     )
 
@@ -573,7 +579,8 @@ def keys_of_garbage(place: Place) -> Iterator[Says]:
 def half_a_privacy_key(place: Place) -> Iterator[Says]:
     cut(place.home / "privacy.key", 0.5)
     yield dict.fromkeys(
-        ("check", "backtest", "forget", "score", "report", *ASK_SERVERS), "64 hexadecimal digits in .*privacy.key"
+        ("check", "backtest", "forget", "score", "value", "report", *ASK_SERVERS),
+        "64 hexadecimal digits in .*privacy.key",
     )
 
 

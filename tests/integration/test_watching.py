@@ -6,11 +6,13 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -20,7 +22,7 @@ from expectations.alerts import AlertTarget
 from expectations.data import FeedbackRules
 from expectations.deciding import Policy
 from expectations.durations import Duration
-from expectations.errors import LakeError
+from expectations.errors import LakeError, TrainingError
 from expectations.gates import LearningIntervals
 from expectations.loading import LoadedUseCase
 from expectations.windows import Window
@@ -55,6 +57,8 @@ from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.messages import Calendar
 from tasks.stores.places import Job
+from tasks.training.packing import training_rows
+from tasks.training.valuing import value_rows
 from tests.conftest import instant, make_use_case
 from tests.integration.test_service import Running
 from tests.unit.test_page import Client
@@ -339,6 +343,37 @@ def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champio
     assert april["value"] < later["value"]
     assert later["declared"] == 0.9
     assert "learnt again from" in CliRunner().invoke(why, [job.name]).output
+
+
+def test_rows_are_valued_by_their_keys_months_and_declared_slices(home: Path, job: Job) -> None:
+    whole = changed(job, monitoring__slices=("workingday", "casual"))
+    known = training_rows(whole.known.labelled())
+    champion = current_champion(job)
+    found = value_rows(known, whole.usecase.spec, champion)
+    assert found.learnt + found.judged_on == len(known)
+    by_month = [each for each in found.parts if each.by == "month"]
+    assert [each.words for each in by_month] == ["2011-01", "2011-02", "2011-03", "2011-04"]
+    assert sum(each.rows for each in by_month) == found.learnt
+    assert np.average([each.mean for each in by_month], weights=[each.rows for each in by_month]) == pytest.approx(
+        found.values.mean()
+    )
+    assert {each.words for each in found.parts} >= {"workingday = 0", "workingday = 1"}
+    worst = [each["value"] for each in found.worst]
+    assert worst == sorted(worst)
+    assert worst[0] == found.values.min()
+    assert set(found.worst[0]) == {*whole.usecase.spec.keys, "value"}
+
+    said = CliRunner().invoke(main, ["value", str(home / "watched")], prog_name="driftwheel")
+    assert f"{found.learnt:,} rows, valued by the half the squared error" in said.output
+    told = json.loads(
+        CliRunner().invoke(main, ["value", str(home / "watched"), "--json"], prog_name="driftwheel").stdout
+    )
+    assert [each["value"] for each in told["worst"]] == pytest.approx(worst)
+    linear = replace(
+        champion, manifest=champion.manifest.model_copy(update={"family": "linear", "recipe": {"family": "linear"}})
+    )
+    with pytest.raises(TrainingError, match="a champion of boosted trees"):
+        value_rows(known, whole.usecase.spec, linear)
 
 
 def test_intervals_do_not_learn_while_a_release_is_under_way(job: Job) -> None:
