@@ -18,7 +18,7 @@ from tasks.stores.transactions import Transactions
 
 TRIAL = "trial"
 """Kind of the entries that say what a trial found; decisions mention it too."""
-INTERVALS = "intervals"
+INTERVALS = "interval"
 """Kind of the entries that say which intervals the champion got since it was released: its model is the same."""
 FORGET, RETENTION = "forget", "retention"
 """Kinds of the entries that say what was erased: a person, and what was kept for long enough."""

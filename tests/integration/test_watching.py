@@ -334,7 +334,7 @@ def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champio
     now = job.releases.desired(job.name)
     assert now.champion.model_copy(update={"intervals": None}) == before.champion
     assert (now.generation, now.previous) == (before.generation + 1, before.previous)
-    (entry,) = (each for each in job.database.entries(job.name) if each.kind == "intervals")
+    (entry,) = (each for each in job.database.entries(job.name) if each.kind == "interval")
     assert (entry.action, entry.cause, entry.turn) == ("released", "narrow", None)
     assert Intervals.model_validate(entry.evidence["intervals"]) == now.champion.intervals
     assert job.database.turns(job.name) == []
