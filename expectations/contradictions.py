@@ -93,13 +93,13 @@ def _impossible_pictures(spec: UseCase) -> list[str]:
         for name, kind in step.reads({}).items():
             if name in made or (kind == "image") == (name in pictures):
                 continue
-            told = (
+            remedy = (
                 f"declare `{name}: {{type: image, size: [28, 28]}}` under `columns`"
                 if kind == "image"
                 else f"take its numbers: `{{pixels: [{name}]}}`"
             )
             problems.append(
-                f"features.{index}: it reads {name} as {'a picture' if kind == 'image' else f'a {kind}'}; {told}"
+                f"features.{index}: it reads {name} as {'a picture' if kind == 'image' else f'a {kind}'}; {remedy}"
             )
         made |= set(step.makes())
     clock = [spec.clock.column] if spec.clock is not None else []

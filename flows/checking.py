@@ -74,13 +74,13 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[CheckResult]:
     for name, source in spec.sources.items():
         steps.begin(f"reading source {name}")
         try:
-            told: list[str] = []
-            frame = read_source_of(usecase, name, until=_far(), expected=expected_of(spec, {}), report=told.append)
+            reported: list[str] = []
+            frame = read_source_of(usecase, name, until=_far(), expected=expected_of(spec, {}), report=reported.append)
             number, width = len(frame), len(without_marks(frame).columns)
             del frame
             key = source.row_key if isinstance(source, TableFiles) else None
             said = f"; {key} is made of what a row holds, so a corrected row is another one" if key else ""
-            said += "".join(f"; {each.removeprefix(f'{name}: ')}" for each in told)
+            said += "".join(f"; {each.removeprefix(f'{name}: ')}" for each in reported)
             yield CheckResult(f"source {name}", True, f"{number:,} rows, {width} columns{said}")
         except DriftwheelError as error:
             sound = False

@@ -244,8 +244,8 @@ def _card_of(version: Mapping[str, Any]) -> list[str]:
     lines += [f"| metric | value | {evaluation['confidence']:.0%} |", "|---|---|---|"]
     lines += [f"| {metric} | {_cell(value)} | {_span(value)} |" for metric, value in evaluation["metrics"].items()]
     for each in evaluation["extra"].get("slices", ()):
-        told = "; ".join(f"{name} {_cell(value)} ({_span(value)})" for name, value in each["metrics"].items())
-        lines.append(f"- slice {each['words']}, {each['rows']:,} rows: {told or 'too few rows'}")
+        metrics = "; ".join(f"{name} {_cell(value)} ({_span(value)})" for name, value in each["metrics"].items())
+        lines.append(f"- slice {each['words']}, {each['rows']:,} rows: {metrics or 'too few rows'}")
     for each in evaluation["extra"].get("found_slices", ()):
         if each["sure"]:
             lines.append(f"- found worse: {each['words']}, {each['rows']:,} rows, by {_span(each['excess'])}")

@@ -59,17 +59,17 @@ class Commands(click.Group):
             sys.exit(INTERRUPTED)
         except DriftwheelError as error:
             _trace(error)
-            _tell(error)
+            _say(error)
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # click's own: nobody is there who would read a sentence
             _trace(error)
             if isinstance(error, OSError) and error.errno in _FULL and _is_output_stuck():
-                _tell(_unwritable_output(error))
+                _say(_unwritable_output(error))
             elif (known := _known_path(error)) is not None:
-                _tell(known)
+                _say(known)
             else:
-                _tell_fault(error, ctx)
+                _say_fault(error, ctx)
         sys.exit(FAILED)
 
 
@@ -131,7 +131,7 @@ def _trace(error: Exception) -> None:
         click.echo(mask("".join(traceback.format_exception(error))), err=True)
 
 
-def _tell(error: Exception) -> None:
+def _say(error: Exception) -> None:
     from expectations.errors import DriftwheelError, UseCaseError
 
     if isinstance(error, UseCaseError):
@@ -146,7 +146,7 @@ def _tell(error: Exception) -> None:
         click.echo(f"→ {error.remedy}", err=True)
 
 
-def _tell_fault(error: Exception, ctx: click.Context) -> None:
+def _say_fault(error: Exception, ctx: click.Context) -> None:
     from expectations.masking import mask
     from infra.traces import keep_trace
 

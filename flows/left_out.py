@@ -76,8 +76,8 @@ def reason_of(error: DriftwheelError) -> str:
     if not isinstance(error, UseCaseError):
         return mask(str(error)[:_MAX_CHARACTERS])
     more = len(error.problems) - _SHOWN_PROBLEMS
-    told = "; ".join(str(problem) for problem in error.problems[:_SHOWN_PROBLEMS])
-    return mask(told[:_MAX_CHARACTERS]) + (f"; and {more} more" if more > 0 else "")
+    shown = "; ".join(str(problem) for problem in error.problems[:_SHOWN_PROBLEMS])
+    return mask(shown[:_MAX_CHARACTERS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _state(folder: Path, why: str) -> str:

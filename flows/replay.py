@@ -27,7 +27,7 @@ from expectations.loading import LoadedUseCase
 from expectations.windows import Window
 from flows.collect import collect
 from flows.loop import loop
-from flows.replay_story import SentRequests, Story, champion_bundle, note, tell_story
+from flows.replay_story import SentRequests, Story, champion_bundle, note, score_story
 from flows.replay_windows import between, plan_windows, read_history
 from flows.stage import open_job
 from infra.settings import Settings
@@ -117,21 +117,21 @@ def _walk(
             verdict = loop(usecase, due, namespace)
         note(story, job, window, verdict)
         moment = due
-        told = story.windows[-1]
+        record = story.windows[-1]
         say(
             "window %d of %d, %s: %s rows, %s (%s)%s%s",
             number,
             len(windows),
             window.name,
-            f"{told['rows']:,}",
-            told["decision"],
-            told["cause"],
-            f", version {told['promoted']} promoted" if told["promoted"] else "",
+            f"{record['rows']:,}",
+            record["decision"],
+            record["cause"],
+            f", version {record['promoted']} promoted" if record["promoted"] else "",
             pace.left(number),
         )
         update_progress_artifact(progress, 100.0 * number / len(windows), description=f"{window}: {verdict.outcome}")
     world = job.moved(moment).known.earlier(job.usecase.spec.looked_back).beside(world)
-    tell_story(story, job, windows, world, frozen, traffic)
+    score_story(story, job, windows, world, frozen, traffic)
     if compare:
         story.compare = compare_policies(job, windows, frozen, world, story.metric)
     return story

@@ -100,24 +100,24 @@ def note(story: Story, job: Job, window: Window, verdict: FlowResult) -> None:
     )
 
 
-def _tell(
+def _score(
     story: Story, job: Job, windows: Sequence[Window], world: pl.DataFrame, frozen: Bundle, traffic: SentRequests
 ) -> None:
     spec = job.usecase.spec
     served, classes = served_predictions(job, world), bundle_classes(job)
     order = classes_of(world, spec)
-    for window, told in zip(windows, story.windows, strict=True):
+    for window, record in zip(windows, story.windows, strict=True):
         rows = between(served, spec.time_column, window.start, window.end).filter(
             pl.col(spec.label.column).is_not_null() & pl.col("_served").is_not_null()
         )
-        told["static"] = score(story.metric, score_rows(rows, spec, order, frozen.predict(rows), frozen.classes))
+        record["static"] = score(story.metric, score_rows(rows, spec, order, frozen.predict(rows), frozen.classes))
         answered = scores_of(rows["_served"], rows["_bundle"], classes, order, spec.problem)
-        told["loop"] = score(story.metric, score_rows(rows, spec, order, answered))
-    story.mean = {name: float(np.nanmean([told[name] for told in story.windows])) for name in ("static", "loop")}
+        record["loop"] = score(story.metric, score_rows(rows, spec, order, answered))
+    story.mean = {name: float(np.nanmean([record[name] for record in story.windows])) for name in ("static", "loop")}
     story.requests, story.failed_requests = traffic.requests, traffic.failed
 
 
-tell_story = timed("scoring", _tell, "scoring what was served and the first model on each window")
+score_story = timed("scoring", _score, "scoring what was served and the first model on each window")
 
 
 def served_predictions(job: Job, world: pl.DataFrame) -> pl.DataFrame:

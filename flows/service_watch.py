@@ -88,7 +88,7 @@ class ServiceWatch:
             for usecase, key in standing:
                 if served[usecase] is False:  # nobody looks at it again
                     self._settings.platform().end(usecase, [key], "it is not served any more", minute)
-            self._judge(history, [name for name in names if served[name]], probe, standing, told=bool(replicas))
+            self._judge(history, [name for name in names if served[name]], probe, standing, replied=bool(replicas))
 
     def _end_unwatched(self, history: ServiceHistory, minute: datetime) -> None:
         """End what was found of a service that nobody looks at any more, as no process knows its address."""
@@ -108,7 +108,7 @@ class ServiceWatch:
         probe: Probe,
         standing: Mapping[tuple[str, str], Finding],
         *,
-        told: bool,
+        replied: bool,
     ) -> None:
         database, minute = self._settings.platform(), probe.minute
         known = (_known_outage(each) for each in standing.values() if each.kind == "unready")
@@ -120,7 +120,7 @@ class ServiceWatch:
             stands = standing.get((name, "errors"))
             burst = self.burst(history, name, minute, stands)
             found += [burst] if burst else []
-            if burst is None and stands is not None and told and _passed(history, minute):
+            if burst is None and stands is not None and replied and _passed(history, minute):
                 database.end(name, ["errors"], "no more requests fail than by chance, or than one in twenty", minute)
             if found:
                 with database.transaction() as connection:

@@ -34,16 +34,16 @@ def draw(story: Story) -> Figure:
     figure = Figure(figsize=(9.5, 5.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     places = range(len(story.windows))
-    frozen = [told["static"] for told in story.windows]
-    loop = [told["loop"] for told in story.windows]
+    frozen = [record["static"] for record in story.windows]
+    loop = [record["loop"] for record in story.windows]
     top.plot(places, frozen, "o--", color=_FROZEN, label=f"frozen model (mean {story.mean['static']:.3f})")
     top.plot(places, loop, "o-", color=_LOOP, label=f"the loop (mean {story.mean['loop']:.3f})")
     top.fill_between(places, frozen, loop, color=_LOOP, alpha=0.08)
-    for place, told in zip(places, story.windows, strict=True):
-        if told["promoted"]:
+    for place, record in zip(places, story.windows, strict=True):
+        if record["promoted"]:
             top.axvline(place + 0.5, color="#1a7f37", linewidth=1, linestyle=":")
             top.annotate(
-                f"v{told['promoted']}",
+                f"v{record['promoted']}",
                 (place + 0.5, 1),
                 xycoords=("data", "axes fraction"),
                 ha="center",
@@ -51,17 +51,17 @@ def draw(story: Story) -> Figure:
                 fontsize=8,
                 color="#1a7f37",
             )
-        if told["decision"] in _MARKS:
-            marker, colour = _MARKS[told["decision"]]
+        if record["decision"] in _MARKS:
+            marker, colour = _MARKS[record["decision"]]
             bottom.plot(
-                place, len(told["drifted_columns"]), marker, color=colour, markersize=9, clip_on=False, zorder=3
+                place, len(record["drifted_columns"]), marker, color=colour, markersize=9, clip_on=False, zorder=3
             )
-    bottom.bar(places, [len(told["drifted_columns"]) for told in story.windows], color=_QUIET, width=0.6)
+    bottom.bar(places, [len(record["drifted_columns"]) for record in story.windows], color=_QUIET, width=0.6)
     top.set_ylabel(story.metric)
     top.set_title(f"{story.usecase}: a frozen model and the loop", loc="left", pad=16)
     top.legend(frameon=False, loc="best")
     bottom.set_ylabel("columns\ndrifted")
-    bottom.set_xticks(list(places), _ticks([Window.of(told) for told in story.windows]))
+    bottom.set_xticks(list(places), _ticks([Window.of(record) for record in story.windows]))
     bottom.set_xlabel(
         "after each window:  ▾ retrain   ▴ rollback   • warn   ✕ hold;  dotted line: a new version answers"
     )
@@ -206,16 +206,16 @@ _HEADS = ("window", "rows", "frozen", "loop", "drifted", "decision", "cause", "n
 def _rows(story: Story) -> list[tuple[str, ...]]:
     return [
         (
-            Window.of(told).name,
-            f"{told['rows']:,}",
-            f"{told['static']:.3f}",
-            f"{told['loop']:.3f}",
-            str(len(told["drifted_columns"])),
-            told["decision"],
-            told["cause"],
-            told["promoted"] or "",
+            Window.of(record).name,
+            f"{record['rows']:,}",
+            f"{record['static']:.3f}",
+            f"{record['loop']:.3f}",
+            str(len(record["drifted_columns"])),
+            record["decision"],
+            record["cause"],
+            record["promoted"] or "",
         )
-        for told in story.windows
+        for record in story.windows
     ]
 
 

@@ -289,13 +289,13 @@ class Settings(BaseSettings):
 
     def child_environment(self, stack: Addresses | None = None) -> dict[str, str]:
         """Return the environment of processes of the stack and of the libraries in this one."""
-        told = variables_of_children(self.folder)
+        variables = variables_of_children(self.folder)
         found = stack or self.addresses()
         if found is not None:
-            told |= {"PREFECT_API_URL": f"{found.prefect}/api"}
+            variables |= {"PREFECT_API_URL": f"{found.prefect}/api"}
         if self.prefect_api:
-            told["PREFECT_API_URL"] = self.prefect_api
-        return told
+            variables["PREFECT_API_URL"] = self.prefect_api
+        return variables
 
     def tell_libraries(self, stack: Addresses | None = None) -> None:
         """Set what Prefect and MLflow read from the environment; before either is imported."""

@@ -144,9 +144,9 @@ def worth_of(back: Sequence[Mapping[str, Any]], *, first: bool = False) -> tuple
     rows = f"{sum(counts):,} rows" if all(counts) else "rows"
     share, around = math.expm1(mean), math.exp(mean) * deviation
     sign = "more" if share >= 0 else "less"
-    told = f"{100 * abs(share):.1f} % {sign} (± {100 * around:.1f}) on {rows}"
+    change = f"{100 * abs(share):.1f} % {sign} (± {100 * around:.1f}) on {rows}"
     word, tone = _word(mean, deviation)
-    return f"{word}: the version before would have lost {told} that neither had seen", tone
+    return f"{word}: the version before would have lost {change} that neither had seen", tone
 
 
 def _word(mean: float, deviation: float) -> tuple[str, Tone]:

@@ -136,16 +136,16 @@ def read_counts(text: str) -> dict[str, Counts]:
     }
 
 
-def read_deployed(told: Mapping[str, Any], coming: datetime | None) -> Deployed:
+def read_deployed(entry: Mapping[str, Any], coming: datetime | None) -> Deployed:
     """Read a deployment as Prefect answers it, and when it is to run next."""
-    schedules = told.get("schedules") or [{}]
+    schedules = entry.get("schedules") or [{}]
     first = schedules[0]
-    flow = str(told.get("entrypoint") or "").rpartition(".")[2].rpartition(":")[2]
+    flow = str(entry.get("entrypoint") or "").rpartition(".")[2].rpartition(":")[2]
     return Deployed(
-        told["id"],
+        entry["id"],
         flow,
-        str(told["name"]),
-        bool(told.get("paused")),
+        str(entry["name"]),
+        bool(entry.get("paused")),
         str((first.get("schedule") or {}).get("cron") or ""),
         str(first.get("id") or ""),
         bool(first.get("active")),
@@ -153,9 +153,9 @@ def read_deployed(told: Mapping[str, Any], coming: datetime | None) -> Deployed:
     )
 
 
-def read_seconds(told: Mapping[str, Any]) -> float | None:
+def read_seconds(entry: Mapping[str, Any]) -> float | None:
     """Return how long a run of a flow or a task took; of one that goes on, up to now."""
-    seconds = told.get("total_run_time") or told.get("estimated_run_time")
+    seconds = entry.get("total_run_time") or entry.get("estimated_run_time")
     return float(seconds) if seconds else None
 
 

@@ -111,7 +111,7 @@ def course(
     if len(windows) <= _HOVERS:
         drawn += [
             f'<rect class="hover" x="{place(index) - step / 2:.1f}" y="{_TOP}" width="{step:.1f}" '
-            f'height="{_HEIGHT - _TOP - _BOTTOM}"><title>{escape(_tell(each, metric))}</title></rect>'
+            f'height="{_HEIGHT - _TOP - _BOTTOM}"><title>{escape(_described(each, metric))}</title></rect>'
             for index, each in enumerate(windows)
         ]
     ends = [each.end for each in windows]
@@ -124,7 +124,7 @@ def course(
     )
 
 
-def _tell(window: DrawnWindow, metric: Metric) -> str:
+def _described(window: DrawnWindow, metric: Metric) -> str:
     known, made = window.known(metric.name), window.expected(metric.name)
     parts = [f"{window.name}: "]
     if known is not None:
@@ -286,7 +286,7 @@ def parts(causes: Causes) -> list[tuple[str, str, float, float, bool, str]]:
     list of (what, kind, value, share, named, remedy)
     """
     total = causes.total or 0.0
-    told = [(each.what, each.kind, each.value, each.remedy) for each in causes.parts if each.named]
-    rest = total - sum(value for _, _, value, _ in told)
-    rows = [(what, kind, value, value / total if total else 0.0, True, remedy) for what, kind, value, remedy in told]
+    named = [(each.what, each.kind, each.value, each.remedy) for each in causes.parts if each.named]
+    rest = total - sum(value for _, _, value, _ in named)
+    rows = [(what, kind, value, value / total if total else 0.0, True, remedy) for what, kind, value, remedy in named]
     return [*rows, ("not told apart", "rest", rest, rest / total if total else 0.0, False, "")]

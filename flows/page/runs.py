@@ -97,18 +97,18 @@ class Runs(Asker):
 
         return await read_pages_async(ask)
 
-    def _run(self, told: Mapping[str, Any]) -> Run:
-        given = told.get("parameters") or {}
-        state = told.get("state") or {}
+    def _run(self, entry: Mapping[str, Any]) -> Run:
+        given = entry.get("parameters") or {}
+        state = entry.get("state") or {}
         return Run(
-            told["id"],
-            self._flows.get(told.get("flow_id", ""), "flow"),
+            entry["id"],
+            self._flows.get(entry.get("flow_id", ""), "flow"),
             str(given.get("namespace") or given.get("usecase") or ""),
-            str(told.get("name", "")),
+            str(entry.get("name", "")),
             str(state.get("type", "")),
             str(state.get("name", "")).lower(),
-            read_instant(told.get("start_time")),
-            read_seconds(told),
+            read_instant(entry.get("start_time")),
+            read_seconds(entry),
         )
 
     async def stage_seconds(self, usecase: str, runs: Iterable[Run]) -> dict[str, float]:

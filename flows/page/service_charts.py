@@ -23,7 +23,7 @@ def requests_chart(spans: Sequence[Span]) -> Markup:
     for index, each in enumerate(spans):
         bars = (("rows", each.requests), ("apart", each.failed))
         drawn += [_bar(kind, index, len(spans), count / most * (height - 6), height) for kind, count in bars if count]
-        drawn.append(_hover(index, len(spans), height, _told(each)))
+        drawn.append(_hover(index, len(spans), height, _described(each)))
     label = f"requests by quarters of an hour over a day, at most {most:,}; the table below names the causes of errors"
     return _svg("bars", height, label, drawn)
 
@@ -42,7 +42,7 @@ def times_chart(spans: Sequence[Span]) -> Markup:
             if value is not None:
                 share = 1.0 if not math.isfinite(value) else (math.log10(value) - least + 0.15) / (room + 0.15)
                 drawn.append(_bar(kind, index, len(spans), min(max(share, 0.0), 1.0) * (height - 6), height))
-        drawn.append(_hover(index, len(spans), height, _told(each)))
+        drawn.append(_hover(index, len(spans), height, _described(each)))
     label = f"p50 and p99 by quarters of an hour over a day, p99 at most {seconds(max(known))}"
     return _svg("bars", height, label, drawn)
 
@@ -69,7 +69,7 @@ def health_strip(spans: Sequence[Span]) -> Markup:
     return _svg("health", height, label, drawn)
 
 
-def _told(span: Span) -> str:
+def _described(span: Span) -> str:
     said = f"{span.start:%H:%M} UTC: {span.requests:,} requests, {span.failed:,} refused or failed"
     return said if span.p50 is None else f"{said}; p50 at most {seconds(span.p50)}, p99 at most {seconds(span.p99)}"
 

@@ -118,7 +118,7 @@ class Service:
                 Route("/{usecase}/explain", self._explain, methods=["POST"]),
                 *inference.routes(),
             ],
-            exception_handlers={HTTPException: _told, QueueFullError: _busy},
+            exception_handlers={HTTPException: _say_error, QueueFullError: _busy},
             lifespan=self._lifespan,
         )
         rest.router.redirect_slashes = False  # an address made from a header of the client's
@@ -298,7 +298,7 @@ async def _busy(_: Request, error: Exception) -> Response:  # noqa: ARG001 - as 
     return Response(reply.body, reply.status, {name.decode(): value.decode() for name, value in reply.headers})
 
 
-async def _told(_: Request, error: Exception) -> Response:
+async def _say_error(_: Request, error: Exception) -> Response:
     """Say what a router says the way every error is said here."""
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
     code = "RESOURCE_DOES_NOT_EXIST" if status == 404 else "BAD_REQUEST"

@@ -196,11 +196,11 @@ def _with_labels(news: News, joined: Joined, raw: pl.LazyFrame, usecase: LoadedU
     if joined.truth is None:
         return news
     besides = joined.rows if joined.asked else pl.DataFrame(schema={key: pl.Null() for key in spec.keys})
-    told = relabelled(raw, joined.truth, spec, besides)
+    relabelled_rows = relabelled(raw, joined.truth, spec, besides)
     if spec.clock is None and not usecase.walked:  # when they came is said as of all others
-        told = told.drop(spec.time_column)
-    rows = told if news.rows.is_empty() else pl.concat([news.rows, told], how="diagonal_relaxed")
-    return News(rows, news.corrected + len(told), news.late)
+        relabelled_rows = relabelled_rows.drop(spec.time_column)
+    rows = relabelled_rows if news.rows.is_empty() else pl.concat([news.rows, relabelled_rows], how="diagonal_relaxed")
+    return News(rows, news.corrected + len(relabelled_rows), news.late)
 
 
 def _with_held(

@@ -55,16 +55,16 @@ def truth_of(table: pl.DataFrame, spec: UseCase, until: datetime) -> tuple[pl.Da
     if lacking:
         raise absent_columns(lacking, table.columns, f"the source {label.source!r}, which holds the label")
     kept = [*pairs.values(), *made, *([label.arrived] if label.arrived else []), *spec.forbidden]
-    told = table.select(name for name in dict.fromkeys(kept) if name in table.columns)
-    told = told.filter(~pl.all_horizontal(pl.col(made).is_null()))
+    given = table.select(name for name in dict.fromkeys(kept) if name in table.columns)
+    given = given.filter(~pl.all_horizontal(pl.col(made).is_null()))
     if label.arrived is None:  # else the last one counts; here nothing says which of several holds
         keys = list(pairs.values())
-        refuse_repeated(told.drop_nulls(keys), keys, label.source or "")
-        return told, ""
-    undated = int(told[label.arrived].null_count())
-    told = told.filter(pl.col(label.arrived) <= until).sort(label.arrived, maintain_order=True)
+        refuse_repeated(given.drop_nulls(keys), keys, label.source or "")
+        return given, ""
+    undated = int(given[label.arrived].null_count())
+    given = given.filter(pl.col(label.arrived) <= until).sort(label.arrived, maintain_order=True)
     said = f"{undated} labels left out: no {label.arrived} says when they came" if undated else ""
-    return told.unique(list(pairs.values()), keep="last", maintain_order=True), said
+    return given.unique(list(pairs.values()), keep="last", maintain_order=True), said
 
 
 def due(rows: pl.DataFrame, spec: UseCase, until: datetime) -> pl.Series:
@@ -107,8 +107,8 @@ def relabelled(raw: pl.LazyFrame, truth: pl.DataFrame, spec: UseCase, besides: p
     made = [name for name in _label_columns(spec) if name in present]
     held = _newest(raw, list(dict.fromkeys((*keys, *pairs, *made))), keys)
     held = held.join(match_types(besides.select(keys), held, keys), on=keys, how="anti", maintain_order="left")
-    told = [name for name in truth.columns if name not in pairs]
-    beside = held.drop(told, strict=False).join(
+    given = [name for name in truth.columns if name not in pairs]
+    beside = held.drop(given, strict=False).join(
         match_types(truth, held, pairs).with_columns(pl.lit(value=True).alias(_FOUND)),
         on=pairs,
         how="inner",
@@ -121,11 +121,11 @@ def relabelled(raw: pl.LazyFrame, truth: pl.DataFrame, spec: UseCase, besides: p
     differs = pl.Series([False]).new_from_index(0, len(now))
     for name in made:
         differs |= before[name].cast(now.schema[name], strict=False).ne_missing(now[name])
-    changed = now.filter(differs).select([*dict.fromkeys((*keys, *told, spec.label.column))])
+    changed = now.filter(differs).select([*dict.fromkeys((*keys, *given, spec.label.column))])
     rows = _newest(raw.join(changed.lazy().select(keys), on=keys, how="semi"), present, keys)
     rows = rows.drop(*TECHNICAL, *(name for name in changed.columns if name not in keys), strict=False)
     return rows.join(changed, on=keys, how="left", maintain_order="left").select(
-        name for name in dict.fromkeys((*present, *told)) if name in {*rows.columns, *changed.columns}
+        name for name in dict.fromkeys((*present, *given)) if name in {*rows.columns, *changed.columns}
     )
 
 

@@ -139,11 +139,11 @@ class Backbone(Family):
     @classmethod
     def load(cls, folder: Path) -> BackbonePredictor | TextPredictor:
         """Return a predictor of the files in `folder`."""
-        told = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        if "text" in told:
-            return load_text(told["text"], (folder / MODEL).read_bytes(), Linear.load(folder))
-        width, height, channels = told["picture"]
-        embed = embedder((folder / MODEL).read_bytes(), (width, height, channels), told["mean"], told["spread"])
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        if "text" in settings:
+            return load_text(settings["text"], (folder / MODEL).read_bytes(), Linear.load(folder))
+        width, height, channels = settings["picture"]
+        embed = embedder((folder / MODEL).read_bytes(), (width, height, channels), settings["mean"], settings["spread"])
         return BackbonePredictor(embed, Linear.load(folder))
 
 
@@ -182,8 +182,8 @@ class FittedBackbone(BackbonePredictor):
         """Write the backbone as it is, the head as JSON, and how pixels are brought to what the backbone takes."""
         (folder / MODEL).write_bytes(self._content)
         self._fitted_head.save(folder)
-        told = {"picture": self._shape, "mean": self.recipe.mean, "spread": self.recipe.spread}
-        (folder / SETTINGS).write_text(json.dumps(told), encoding="utf-8")
+        settings = {"picture": self._shape, "mean": self.recipe.mean, "spread": self.recipe.spread}
+        (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
 
     def importance(self) -> dict[str, float]:
         """Mean distance that a prediction moves by where neighbouring pixels are another row's, shared equally."""

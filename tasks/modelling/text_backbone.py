@@ -235,7 +235,9 @@ def fit_text(
     return FittedTextBackbone(content, embedder, places, head, recipe, train)
 
 
-def load_text(told: dict[str, Sequence[int]], content: bytes, head: AdditivePredictor) -> TextPredictor:
+def load_text(settings: dict[str, Sequence[int]], content: bytes, head: AdditivePredictor) -> TextPredictor:
     """Return a predictor of what `FittedTextBackbone.save` wrote."""
     embedder = TextEmbedder(content)
-    return TextPredictor(embedder, TextPlaces(tuple(told["tokens"]), tuple(told["others"])), head, embedder.embed)
+    return TextPredictor(
+        embedder, TextPlaces(tuple(settings["tokens"]), tuple(settings["others"])), head, embedder.embed
+    )

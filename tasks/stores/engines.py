@@ -178,10 +178,10 @@ def faults(url: str) -> Iterator[None]:
     except DBAPIError as error:
         parsed = make_url(url)
         file = _file(parsed)
-        told = _fault_of_server(parsed, error) if file is None else _fault_of_file(file, error)
-        if told is None:
+        fault = _fault_of_server(parsed, error) if file is None else _fault_of_file(file, error)
+        if fault is None:
             raise
-        raise told from error
+        raise fault from error
 
 
 def _fault_of_server(url: URL, error: DBAPIError) -> DriftwheelError | None:

@@ -46,11 +46,11 @@ class Known:
     def visible(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """Leave out rows at or after `as_of`, and hide what is not ripe in others."""
         clock, present, arrived = pl.col(self.spec.time_column), set(rows.collect_schema()), self.spec.label.arrived
-        told = clock <= self.ripe_until()
+        ripe = clock <= self.ripe_until()
         if arrived is not None and arrived in present:
-            told &= pl.col(arrived) <= self.as_of
+            ripe &= pl.col(arrived) <= self.as_of
         return rows.filter(clock < self.as_of).with_columns(
-            pl.when(told).then(pl.col(column)).alias(column) for column in self.hidden if column in present
+            pl.when(ripe).then(pl.col(column)).alias(column) for column in self.hidden if column in present
         )
 
     def versions(self, rows: pl.LazyFrame) -> pl.LazyFrame:
