@@ -301,6 +301,7 @@ def test_a_service_that_cannot_read_what_it_should_serve_is_not_ready(idle: Runn
     path.write_text(whole[:20])
     with pytest.raises(AssertionError):
         _start_soon(idle)
+    idle.wait(lambda: httpx.get(f"{idle.url}/readyz").status_code == 503, 60)  # it may answer by then, or begin still
     answer = httpx.get(f"{idle.url}/readyz")
     assert (answer.status_code, answer.json()["waiting_for"]) == (503, ["rentals"])
     assert "cannot be read" in idle.mount()["trouble"]
