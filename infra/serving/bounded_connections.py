@@ -115,6 +115,8 @@ class BoundedConnection(HttpToolsProtocol):
     """Whether the head of the request that arrives is not whole yet; also between requests."""
     _deaf = False
     """Whether what still comes is thrown away: the connection ends after the replies that are due."""
+    _unread = False
+    """Whether that is the rest of a request that was answered before it was whole."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn narrows it
         """Start the clock."""
@@ -147,6 +149,18 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.write(answer)
             self.transport.close()
         self._deaf, self.arriving_since = True, None
+
+    def end_unread(self) -> None:
+        """End the connection after an answer whose request is still arriving: the rest of it is thrown away.
+
+        Closed at once the kernel would reset it, and of clients that send all before they read (Python's own, and what
+        builds on it) none would see the answer. It is closed once the rest is there, by the client, or as late.
+        """
+        self._deaf = self._unread = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours says it as every error is said
         """Refuse what is no HTTP; a reply that is still due goes first, and then the connection ends."""

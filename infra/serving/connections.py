@@ -199,7 +199,7 @@ class Connection(BoundedConnection):
         if self._short and self.predictions is not None:
             admitted = self.predictions.admit(self.headers)
             if isinstance(admitted, Reply):  # refused before a body is taken in
-                self._reply(admitted, keep=False)
+                self._reply(admitted, keep=False, whole=False)
             else:
                 self._admitted = admitted
         if self._short:
@@ -216,7 +216,7 @@ class Connection(BoundedConnection):
     def on_body(self, body: bytes) -> None:
         """Gather the body; what is beyond the limit is counted and not kept."""
         self._untold_bytes -= len(body)
-        if self._deaf or (self._short and self.transport.is_closing()):  # answered before it came
+        if self._deaf:
             return
         if not self._short or self.predictions is None:
             super().on_body(body)
@@ -228,16 +228,18 @@ class Connection(BoundedConnection):
                 refused = self.predictions.refuse_at_opening(self._path, self._admitted, self._parts)
                 if refused is not None:
                     self._parts = []
-                    self._reply(refused, keep=False)
+                    self._reply(refused, keep=False, whole=False)
         else:
             self._parts = []
-            self._reply(self.predictions.too_large(self._admitted.request_id), keep=False)
+            self._reply(self.predictions.too_large(self._admitted.request_id), keep=False, whole=False)
 
     def on_message_complete(self) -> None:
         """Answer, on the short way."""
         self.arriving_since, self.idle_since = None, time.monotonic()
         self.in_headers, self._header_bytes = True, 0
         if self._deaf:
+            if self._unread:
+                self.transport.close()
             return
         if not self._short or self.predictions is None:
             super().on_message_complete()
@@ -261,17 +263,19 @@ class Connection(BoundedConnection):
         if self.pipeline:
             self.on_response_complete()
 
-    def _reply(self, reply: Reply, *, keep: bool) -> None:
+    def _reply(self, reply: Reply, *, keep: bool, whole: bool = True) -> None:
         self.transport.write(on_the_wire(reply, keep=keep))
         self.server_state.total_requests += 1
-        if not keep:
+        if not whole:
+            self.end_unread()
+        elif not keep:
             self.transport.close()
         if reply.after is not None:
             self.loop.call_soon(reply.after)
 
     def shutdown(self) -> None:
         """End the connection, after the request that is arriving."""
-        if self._short:
+        if self._short and not self._deaf:
             self._last = True
         else:
             super().shutdown()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import html
+import http.client
 import io
 import json
 import os
@@ -194,6 +195,21 @@ def test_params_without_end_are_not_read(service: Running, made) -> None:
     assert answer.status_code == 200
     blanks = b'{"params":%s{},"odd":[%s],%s}' % (b" " * 20_000, MILLION[:90_000].rstrip(b","), one[1:])
     assert post(service, blanks, "application/json").status_code == 200
+
+
+def test_a_client_that_reads_no_answer_before_it_has_sent_all_sees_why_it_was_refused(service: Running) -> None:
+    """Its connection was reset under it."""
+    for body, status, says in (
+        (b" " * (24 * 2**20), 413, b"the body is larger than"),
+        (b'{"instances": [1], "params": {' + b'"a": 1, ' * 2**20, 400, b"`params` has more than"),
+    ):
+        connection = http.client.HTTPConnection(httpx.URL(service.url).netloc.decode(), timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", "/rentals/invocations", body, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            assert answer.status == status
+            assert says in answer.read()
+            assert answer.getheader("connection") == "close"
 
 
 def test_feedback_without_end_is_not_read(service: Running) -> None:

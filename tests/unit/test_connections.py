@@ -80,6 +80,8 @@ class Wire(asyncio.Transport):
     def __init__(self, address: str = "127.0.0.1") -> None:
         super().__init__()
         self.written, self.closed, self.address = b"", False, address
+        self.half = False
+        """Whether it is closed for what is written alone, and what still comes is read."""
 
     def write(self, data: Any) -> None:
         if not self.closed:
@@ -89,13 +91,19 @@ class Wire(asyncio.Transport):
         return self.closed
 
     def close(self) -> None:
-        self.closed = True
+        self.closed, self.half = True, False
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.closed = self.half = True  # for whoever writes
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"peername": (self.address, 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
 
     def abort(self) -> None:
-        self.closed = True
+        self.closed, self.half = True, False
 
     def pause_reading(self) -> None: ...
 
@@ -252,6 +260,40 @@ def test_the_body_of_a_request_that_was_refused_by_its_key_is_not_looked_at(befo
     assert wire.closed
     assert wire.written.rpartition(b"HTTP/1.1 ")[2].startswith(b"401")
     assert wire.written.count(b"HTTP/1.1 ") == 1 + bool(before)
+
+
+REST = b" " * 900_000
+
+
+@pytest.mark.parametrize("end", ["it is whole", "its client", "it is late", "the service"])
+def test_what_still_comes_of_a_refused_request_is_thrown_away_until(end: str) -> None:
+    """A connection that is closed before is reset, and its client may never see the answer."""
+
+    async def ask() -> None:
+        echo = Echo()
+        echo.limits, echo.revoked = Limits(body=2_000_000), True
+        connection, wire = open_one(echo)
+        if end == "it is whole":
+            connection.data_received(HEADS[0] % 2 + b"{}")
+        else:
+            connection.data_received(HEADS[0] % 1_000_000 + b" " * 100_000)
+            assert wire.half
+            written = wire.written
+            connection.data_received(REST + HEADS[0] % 2 + b"{}")
+            assert (wire.half, wire.written) == (True, written)
+            if end == "its client":
+                assert not connection.eof_received()  # which closes it
+                return
+            if end == "it is late":
+                _age(connection, REQUEST_SECONDS + 1)
+                assert cut_late([connection]) == 1
+            else:
+                connection.shutdown()
+        assert wire.closed
+        assert not wire.half
+        assert wire.written.count(b"HTTP/1.1 401") == 1
+
+    asyncio.run(ask())
 
 
 def test_heads_that_never_come_again_take_no_memory() -> None:
