@@ -60,7 +60,7 @@ def _unreadable(spec: UseCase, column: HistoryColumn) -> Iterable[str]:
         yield f"{of} is declared {declared.type}, and numbers are needed"
     if how is not None and (not how.keeps or how.type_of("number") == "text"):
         yield f"{of} is under `personal`, and no number is kept"
-    if of != label.column and of not in spec.forbidden:
+    if of not in spec.known_late:
         return
     if of == label.column and (label.positive is not None or label.words):
         yield f"the label {of} is words, and numbers are needed"
@@ -78,7 +78,6 @@ def _unreadable(spec: UseCase, column: HistoryColumn) -> Iterable[str]:
 
 def _untold(spec: UseCase, column: HistoryColumn) -> Iterable[str]:
     """Say why entities cannot be told by some columns, in requests as in what is collected."""
-    late = {spec.label.column, *spec.forbidden}
     kinds: tuple[Kind, ...] = ("number", "text")
     repaired = {
         touched
@@ -93,7 +92,7 @@ def _untold(spec: UseCase, column: HistoryColumn) -> Iterable[str]:
             yield f"{name} comes from earlier rows itself"
         if name == spec.time_column:
             yield f"{name} is the clock, by which each row is its own entity"
-        if name in late:
+        if name in spec.known_late:
             yield f"{name} is known only after the event, and no request carries it"
         if declared is not None and declared.type not in _ENTITIES:
             yield f"{name} is declared {declared.type}; entities are told by texts, numbers or booleans"

@@ -164,11 +164,18 @@ class UseCase(Strict):
         return self.label.available_after if self.clock else _AT_ONCE
 
     @property
+    def known_late(self) -> tuple[str, ...]:
+        """Columns that are known only once the label is: it, what it is computed from, and `forbidden` ones."""
+        label = self.label
+        read = label.expression.columns if label.expression else ()
+        arrived = (label.arrived,) if label.arrived else ()
+        return tuple(dict.fromkeys((label.column, *read, *arrived, *self.forbidden)))
+
+    @property
     def looked_back(self) -> dict[str, HistoryColumn]:
         """What `history` declares, where what is known with the label alone is looked at no sooner."""
-        late = {self.label.column, *self.forbidden}
         return {
-            name: column.known_from(self.label_delay) if column.of in late else column
+            name: column.known_from(self.label_delay) if column.of in self.known_late else column
             for name, column in self.history.items()
         }
 

@@ -120,6 +120,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
     coverage = ", ".join(f"{name} {share:.1%}" for name, share in joined.coverage.items()) or "nothing to join"
     undated = f"; {len(joined.undated):,} more have no event time and are lost" if len(joined.undated) else ""
     yield CheckResult("joins", True, f"{len(joined.rows):,} rows; coverage {coverage}{undated}")
+    yield from _shadowed(spec, joined.rows)
     if undeclared := _say_types(spec, joined.rows):
         yield CheckResult("columns", True, undeclared)
     yield CheckResult("lookback" if spec.clock else "order", True, _say_lookback(spec))
@@ -159,8 +160,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
     yield CheckResult("features", True, f"{len(trained.program.features)}{of_all}: {_named(trained.program.features)}")
     for words, value in trained.program.measured.items():
         yield CheckResult("features", True, f"{words}: {value:.1%}")
-    if spec.history:
-        yield CheckResult("history", True, _say_history(cleaned, spec))
+    yield from _say_history(cleaned, spec)
     for column, words in _free_texts(spec, cleaned):
         yield CheckResult(f"categories of {column}", True, words)
     steps.begin("packing a bundle, and predicting by it")
@@ -209,10 +209,19 @@ def _with_history(sample: pl.DataFrame, rows: pl.DataFrame, spec: UseCase) -> pl
     return EarlierRows.of(spec.looked_back, past, spec.time_column).beside(sample)
 
 
-def _say_history(rows: pl.DataFrame, spec: UseCase) -> str:
+def _say_history(rows: pl.DataFrame, spec: UseCase) -> Iterator[CheckResult]:
     """Say for how many rows earlier ones are known."""
-    known = (f"{name} in {1 - rows[name].null_count() / len(rows):.1%}" for name in spec.history)
-    return f"from earlier rows: {', '.join(known)} of the sampled rows; no request carries these"
+    known = [f"{name} in {1 - rows[name].null_count() / len(rows):.1%}" for name in spec.history]
+    if known:
+        said = f"from earlier rows: {', '.join(known)} of the sampled rows; no request carries these"
+        yield CheckResult("history", True, said)
+
+
+def _shadowed(spec: UseCase, rows: pl.DataFrame) -> Iterator[CheckResult]:
+    """Refuse columns of `history` that have the name of a collected one."""
+    if shadowed := sorted(spec.history.keys() & {*rows.columns}):
+        why = "the sources have columns of these names, too; call those under `history` otherwise"
+        yield CheckResult("history", False, f"{', '.join(shadowed)}: {why}")
 
 
 def _say_protected(spec: UseCase) -> str:

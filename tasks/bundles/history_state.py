@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,12 +19,12 @@ SLACK = timedelta(days=2)
 """Requests whose event time is so much older than what was collected last still see all that they look back at."""
 
 
-def keep_history(job: Job, *, bundles: Iterable[str] = (), since: datetime | None = None) -> str:
+def keep_history(job: Job, *, bundles: Sequence[str] = (), since: datetime | None = None) -> str:
     """Write what rows from now on can see of clean rows, for all models that are served or may be.
 
     Parameters
     ----------
-    bundles : iterable of str
+    bundles : sequence of str
         Others, that are about to be served.
     since : datetime, optional
         The oldest event time that will be asked about; two days before the job's instant where not given.
@@ -39,8 +39,10 @@ def keep_history(job: Job, *, bundles: Iterable[str] = (), since: datetime | Non
     LakeError, StorageError, UnreachableError
         If rows cannot be read, or the file not be written.
     """
-    columns = _columns(job, bundles)
     path = job.releases.history(job.name)
+    if not (job.usecase.spec.history or bundles or path.exists()):
+        return ""
+    columns = _columns(job, bundles)
     if not columns:
         with storing("remove the history that nothing looks back into any more in", path):
             path.unlink(missing_ok=True)
@@ -57,7 +59,7 @@ def keep_history(job: Job, *, bundles: Iterable[str] = (), since: datetime | Non
     return mark_of(content)
 
 
-def _columns(job: Job, bundles: Iterable[str]) -> list[HistoryColumn]:
+def _columns(job: Job, bundles: Sequence[str]) -> list[HistoryColumn]:
     """Return each way that a model served or to be looks back."""
     desired = job.releases.desired(job.name)
     served = [desired.champion, desired.candidate, desired.previous] if desired is not None else []

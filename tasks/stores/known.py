@@ -34,10 +34,7 @@ class Known:
     @property
     def hidden(self) -> tuple[str, ...]:
         """Columns that are known only once ripe."""
-        label = self.spec.label
-        read = label.expression.columns if label.expression else ()
-        arrived = (label.arrived,) if label.arrived else ()
-        return tuple(dict.fromkeys((label.column, *read, *arrived, *self.spec.forbidden)))
+        return self.spec.known_late
 
     def ripe_until(self) -> datetime:
         """Event times up to this instant (inclusive) have their label by `as_of`."""

@@ -22,6 +22,7 @@ from tasks.bundles.history_state import keep_history
 from tasks.bundles.row_frames import jsonable
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
+from tasks.deployment.scoring import predict_frame
 from tasks.stores.desired_state import Served
 from tasks.stores.known import Known
 from tasks.stores.places import Job
@@ -149,6 +150,26 @@ def test_requests_see_bit_by_bit_what_training_rows_do(learnt: Learnt, unhashed:
 
 def _body(rows: pl.DataFrame) -> bytes:
     return json.dumps({"dataframe_records": jsonable(rows)}).encode()
+
+
+def test_a_batch_is_predicted_as_requests_are(learnt: Learnt, unhashed: pl.DataFrame) -> None:
+    later = learnt.job.moved(NOW + timedelta(days=4))
+    keep_history(later, since=NOW)
+    model = serve(Mounts(later.releases), "lagged")
+    assert model is not None
+    earlier = later.known.earlier(learnt.bundle.manifest.history)
+    found = predict_frame(learnt.bundle, unhashed, secret=later.places.secret, earlier=earlier)
+    assert found["prediction"].to_list() == model.predict(model.reader.read(_body(unhashed))[0])
+
+
+def test_what_a_label_is_computed_from_is_known_no_sooner_than_it(make_use_case: Callable[..., Path]) -> None:
+    changes = {
+        "label": {"column": "busy", "expression": "temp * 2", "available_after": "2d"},
+        "features": [{"numeric": ["x", "y", "hum"]}],
+        "history": {"x": {"of": "temp", "rows": 1}, "y": {"of": "casual", "lag": "3d"}, "z": {"of": "hum", "rows": 1}},
+    }
+    looked_back = load_use_case(str(make_use_case(changes=changes))).spec.looked_back
+    assert [column.known_after.seconds for column in looked_back.values()] == [2 * 86400, 2 * 86400, 0]
 
 
 def test_what_a_client_sends_in_their_place_is_not_taken(learnt: Learnt, unhashed: pl.DataFrame) -> None:
