@@ -30,8 +30,10 @@ _RESULTS = {
     "return_unexpected_index_query": False,
     "partial_unexpected_count": 0,
 }
+_OF_TABLE = ("expect_table_", "expect_column_to_exist")
+"""How the types of expectations begin that ask which columns there are."""
 _OF_HEIGHT = "expect_table_row_count_"
-"""How the types of expectations begin that read no column."""
+"""How those of them begin that ask how many rows there are."""
 _SCHEMA_PATTERNS = frozenset({"pattern", "patternProperties"})
 _SCHEMA_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
@@ -255,8 +257,8 @@ def _read_of(rows: pl.DataFrame, suite: Sequence[ExpectationSpec]) -> pl.DataFra
     """Leave out the columns that no expectation reads: pandas holds each text as an object of its own."""
     read: set[str] = set()
     for spec in suite:
-        named = _columns_of(spec)
-        if (not named and not spec.type.startswith(_OF_HEIGHT)) or spec.kwargs.get("row_condition"):
+        named, counts = _columns_of(spec), spec.type.startswith(_OF_HEIGHT)
+        if spec.kwargs.get("row_condition") or (not counts and (not named or spec.type.startswith(_OF_TABLE))):
             return rows
         read |= {*named}
     return rows.select([column for column in rows.columns if column in read] or rows.columns[:1])

@@ -61,6 +61,7 @@ def test_great_expectations_is_given_the_columns_alone_that_the_suite_reads(
     together = ("expect_compound_columns_to_be_unique", {"column_list": ["s", "t"]})
     height = ("expect_table_row_count_to_equal", {"value": 4})
     absent = ("expect_column_values_to_not_be_null", {"column": "no such"})
+    ordered = "expect_table_columns_to_match_ordered_list"
     for suite, columns, verdicts in [
         ([null], ["t"], [False]),
         ([null, pair], ["a", "a b", "t"], [False, True]),
@@ -69,6 +70,11 @@ def test_great_expectations_is_given_the_columns_alone_that_the_suite_reads(
         ([absent, null], ["t"], [False, False]),
         ([null, ("expect_table_column_count_to_equal", {"value": 4})], ROWS.columns, [False, True]),
         ([(null[0], {"column": "t", "row_condition": "a > 3"})], ROWS.columns, [True]),
+        ([(height[0], {"value": 1, "row_condition": "a > 3"})], ROWS.columns, [True]),
+        ([null, (ordered, {"column_list": ["a", "t"]})], ROWS.columns, [False, False]),
+        ([null, (ordered, {"column_list": ROWS.columns})], ROWS.columns, [False, True]),
+        ([("expect_column_to_exist", {"column": "t", "column_index": 3})], ROWS.columns, [True]),
+        ([(null[0], {"column": "t"}), ("expect_table_column_count_to_equal", {"value": 1})], ROWS.columns, [False] * 2),
     ]:
         given.clear()
         assert [outcome.success for outcome in validate(with_suite(bikes, *suite), ROWS)] == verdicts
