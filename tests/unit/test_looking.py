@@ -42,7 +42,7 @@ INSTANT = pl.Datetime("us", "UTC")
 Measured = list[tuple[Window, str, str, int]]
 
 
-MANIFEST = SimpleNamespace(classes=(), label_words="numbers")
+MANIFEST = SimpleNamespace(classes=(), label_words="numbers", history={})
 CUTOFFS = {"a": START + timedelta(days=2), "b": START + timedelta(days=5)}
 
 
