@@ -195,6 +195,13 @@ def test_what_could_not_be_told_is_undetermined_whoever_wrote_it() -> None:
         assert found.format == 2
 
 
+def test_what_a_measure_could_not_tell_is_undetermined_also_where_its_words_lie_apart() -> None:
+    """Any text is read as the status of a measure, so that nothing but the search finds the old word."""
+    apart = {"m": {"status": "cannot be told", "reason": "short", "values": {"area": 0.5}}}
+    written = json.dumps(WHOLE.to_dict() | {"format": 2, "measures": apart})
+    assert read_measurement(written).measures == {"m": MeasureFound("", "undetermined", "short", {"area": 0.5})}
+
+
 def test_what_windows_were_held_against_and_measures_found_come_back_as_themselves() -> None:
     found = MeasureFound("apart", "drifted", "", {"area": 0.7, "columns": {"temp": 1.0}})
     held = HeldAgainst("recent", ((instant("2026-02-01"), instant("2026-03-01")),), 600)
