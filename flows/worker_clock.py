@@ -75,8 +75,8 @@ class FlowContainers:
         """End the containers, of which none works, then this process."""
         try:
             with self._containers() as found:
-                for container in found.values():
-                    container.kill()
+                for run, container in found.items():
+                    _kill(run, container)
         except UnreachableError as error:
             _log.warning("containers that wait for their date were not ended: %s", error)
         clock_watch.end_this_process()
@@ -91,7 +91,9 @@ class FlowContainers:
         try:
             engine = docker.from_env()
             try:
-                ours = engine.containers.list(filters={"label": f"io.prefect.work-pool-name={self._pool}"})
+                ours = engine.containers.list(
+                    filters={"label": f"io.prefect.work-pool-name={self._pool}"}, ignore_removed=True
+                )
                 yield {each.labels[_RUN_LABEL]: each for each in ours if _RUN_LABEL in each.labels}
             finally:
                 engine.close()
@@ -99,6 +101,16 @@ class FlowContainers:
             raise UnreachableError(
                 "an answer of the engine that runs flows", type(error).__name__, "Look at its socket and its log"
             ) from error
+
+
+def _kill(run: str, container: Any) -> None:  # noqa: ANN401 - the engine's
+    """End a container; one that the engine cannot end, as it ended meanwhile, keeps none of the others."""
+    from docker.errors import APIError
+
+    try:
+        container.kill()
+    except APIError as error:
+        _log.warning("the container of flow run %s was not ended: %s", run, type(error).__name__)
 
 
 def end_when_idle(

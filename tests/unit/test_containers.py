@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
 from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import HTTPError as RequestsHTTPError
 
 from flows import containers, worker_clock
 from flows.containers import keep_settings, settings_of, template, worker_command
@@ -88,37 +91,93 @@ def test_a_worker_of_containers_is_watched_and_runs_as_it_would_alone() -> None:
 
 
 class Engine:
-    """An engine with containers of flow runs of one pool, by run; None where it does not answer."""
+    """An engine with containers of flow runs of one pool, by run; None where it does not answer.
 
-    def __init__(self, runs: list[str] | None) -> None:
-        self.runs, self.killed, self.closed = runs, list[str](), 0
+    Parameters
+    ----------
+    refusals : dict of str to Exception
+        Runs whose container cannot be killed, and what the engine says then.
+    """
+
+    def __init__(self, runs: list[str] | None, refusals: dict[str, Exception] | None = None) -> None:
+        self.runs, self.refusals, self.killed, self.closed = runs, refusals or {}, list[str](), 0
         self.containers = self
 
-    def list(self, *, filters: dict[str, str]) -> list[SimpleNamespace]:
+    def list(self, *, filters: dict[str, str], ignore_removed: bool = False) -> list[SimpleNamespace]:
         assert filters == {"label": "io.prefect.work-pool-name=ours"}
+        assert ignore_removed  # else one that is removed while they are listed is a fault
         if self.runs is None:
             raise RequestsConnectionError("unix:///var/run/docker.sock")
         return [
-            SimpleNamespace(labels={"io.prefect.flow-run-id": run}, kill=lambda run=run: self.killed.append(run))
-            for run in self.runs
+            SimpleNamespace(labels={"io.prefect.flow-run-id": run}, kill=partial(self._kill, run)) for run in self.runs
         ]
+
+    def _kill(self, run: str) -> None:
+        if run in self.refusals:
+            raise self.refusals[run]
+        self.killed.append(run)
 
     def close(self) -> None:
         self.closed += 1
 
 
+class DockerError(Exception):
+    """As docker's: what its client raises."""
+
+
+class APIError(RequestsHTTPError, DockerError):
+    """As docker's: what the engine answers that it does not do."""
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine], list[bool]]:
+    """Have docker's client ask an engine; returns where it is noted that the process was ended."""
+
+    def answering(engine: Engine) -> list[bool]:
+        docker, faults, ended = ModuleType("docker"), ModuleType("docker.errors"), list[bool]()
+        faults.DockerException, faults.APIError = DockerError, APIError
+        docker.from_env = lambda: engine
+        monkeypatch.setitem(sys.modules, "docker", docker)
+        monkeypatch.setitem(sys.modules, "docker.errors", faults)
+        monkeypatch.setattr(worker_clock.clock_watch, "end_this_process", lambda: ended.append(True))
+        return ended
+
+    return answering
+
+
+@pytest.mark.parametrize(
+    ("refusal", "killed", "said"),
+    [
+        (APIError("409: it is not running"), ["second", "third"], "flow run first was not ended: APIError"),
+        (RequestsConnectionError("unix:///var/run/docker.sock"), [], "an answer of the engine"),
+    ],
+)
+def test_a_container_that_ended_meanwhile_keeps_no_other_from_being_ended(
+    refusal: Exception,
+    killed: list[str],
+    said: str,
+    answer: Callable[[Engine], list[bool]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = Engine(["first", "second", "third"], {"first": refusal})
+    ended = answer(engine)
+    worker_clock.FlowContainers("ours").end_with_those_that_wait()
+    assert engine.killed == killed
+    assert said in caplog.text
+    assert len(caplog.records) == 1
+    assert ended == [True]
+    assert engine.closed == 1
+
+
 def test_a_worker_of_containers_ends_once_none_of_its_flows_works_with_those_that_wait(
-    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database,
+    answer: Callable[[Engine], list[bool]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It was to be started anew by hand, once its clock was set back."""
-    faults = ModuleType("docker.errors")
-    faults.DockerException = type("DockerException", (Exception,), {})
-    engine, ended, asked = Engine(None), list[bool](), list[bool]()
-    docker = ModuleType("docker")
-    docker.from_env = lambda: engine
-    monkeypatch.setitem(sys.modules, "docker", docker)
-    monkeypatch.setitem(sys.modules, "docker.errors", faults)
-    monkeypatch.setattr(worker_clock.clock_watch, "end_this_process", lambda: ended.append(True))
+    engine, asked = Engine(None), list[bool]()
+    ended = answer(engine)
     monkeypatch.setattr(worker_clock.time, "sleep", lambda _: look())
     monkeypatch.setattr(sys, "argv", ["worker_clock.py", *worker_command("ours", "2")[3:]])
     monkeypatch.setattr(worker_clock, "Settings", lambda: SimpleNamespace(platform=lambda: database))
