@@ -46,6 +46,8 @@ _SIGN_SECONDS = 1.0
 _KEEP_UP_SECONDS = 10.0
 _LOOKS_PER_REPAIR = 6
 """Looks at what piled up until automations are looked at, too."""
+_PASSING = (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ValueError, OSError)
+"""Where Prefect is away, or something else answers in its place, as a proxy does with a page of its own."""
 _DESCRIPTIONS = {
     "collect": "Bring in what is new, hold it against its expectations, repair it.",
     "train": "Train a challenger, judge it against the champion on the same rows, refit what passes.",
@@ -213,8 +215,9 @@ def _run() -> None:
     clock_watch.watch(lambda: end_when_idle(settings))
     if not names:
         print("no use case to run: waiting (driftwheel add NAME)", flush=True)  # noqa: T201 - the runner's log
+        failed = ""
         while signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, _SIGN_SECONDS) is None:
-            show(alive)
+            failed = _sign(alive, failed)
         return
     print(f"running the flows of {', '.join(names)}", flush=True)  # noqa: T201
     with suppress(KeyboardInterrupt):
@@ -222,7 +225,10 @@ def _run() -> None:
 
 
 async def _serve(runner: Runner, settings: Settings, usecases: Sequence[str], alive: Path) -> None:
-    """Run flows; a fault of what looks beside that ends all, and whoever supervises this process starts it anew."""
+    """Run flows; a fault of what looks beside that ends all, and whoever supervises this process starts it anew.
+
+    An odd answer, and a disk that cannot be written, may pass, and end no flow that is at work.
+    """
     async with asyncio.TaskGroup() as group:
         beside = [group.create_task(each) for each in (_show_life(runner, alive), _keep_up(settings, usecases))]
         try:
@@ -234,12 +240,24 @@ async def _serve(runner: Runner, settings: Settings, usecases: Sequence[str], al
 
 async def _show_life(runner: Runner, alive: Path) -> None:
     """Leave a sign of life whenever the runner has asked Prefect for work again."""
-    seen = None
+    seen, failed = None, ""
     while True:
         if runner.last_polled != seen:
             seen = runner.last_polled
-            show(alive)
+            failed = _sign(alive, failed)
         await asyncio.sleep(_SIGN_SECONDS)
+
+
+def _sign(alive: Path, before: str) -> str:
+    """Leave a sign of life; returns why that failed, which is said where it is not what failed before."""
+    try:
+        show(alive)
+    except OSError as error:
+        failed = f"no sign of life can be left in {alive}: {error.strerror}"
+        if failed != before:
+            print(failed, flush=True)  # noqa: T201 - the runner's log
+        return failed
+    return ""
 
 
 async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
@@ -263,10 +281,10 @@ async def _keep_up(settings: Settings, usecases: Sequence[str]) -> None:
             since_repair %= _LOOKS_PER_REPAIR
         except ObjectNotFound as error:
             print(f"a deployment is gone; driftwheel up brings it back: {error}", flush=True)  # noqa: T201
-        except (httpx.HTTPError, RuntimeError) as error:  # Prefect's own, where its server is away
-            print(f"whether runs pile up could not be seen: {type(error).__name__}", flush=True)  # noqa: T201
         except DriftwheelError as error:
             print(error, flush=True)  # noqa: T201
+        except _PASSING as error:
+            print(f"whether runs pile up could not be seen: {type(error).__name__}", flush=True)  # noqa: T201
 
 
 def _await_server(api: str, login: str) -> None:

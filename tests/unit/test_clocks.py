@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -212,7 +216,16 @@ def test_a_runner_whose_looks_meet_a_fault_goes_on_where_that_may_pass_and_ends_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What looks beside it ended without a word, and automations that were deleted stayed away."""
-    faults = iter([StorageError("a file", "none", "mount it"), httpx.ReadTimeout("late"), KeyError("a fault of ours")])
+    faults = iter(
+        [
+            StorageError("a file", "none", "mount it"),
+            httpx.ReadTimeout("late"),
+            json.JSONDecodeError("a proxy's page", "<html>", 0),
+            httpx.InvalidURL("no port"),
+            PermissionError("a disk"),
+            KeyError("a fault of ours"),
+        ]
+    )
 
     def refuse(_: object) -> None:
         raise next(faults)
@@ -224,7 +237,36 @@ def test_a_runner_whose_looks_meet_a_fault_goes_on_where_that_may_pass_and_ends_
     assert [repr(each) for each in ended.value.exceptions] == [repr(KeyError("a fault of ours"))]
     said = capsys.readouterr().out
     assert "expected a file" in said.lower()
-    assert "ReadTimeout" in said
+    assert re.findall("could not be seen: (.*)", said) == [
+        "ReadTimeout",
+        "JSONDecodeError",
+        "InvalidURL",
+        "PermissionError",
+    ]
+
+
+def test_a_disk_that_cannot_be_written_ends_no_flow_and_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever supervises the runner sees no sign meanwhile."""
+    full, locked = OSError(errno.ENOSPC, "No space left"), OSError(errno.EROFS, "Read-only file system")
+    looks = iter([locked, locked, locked, None, full, KeyError("a fault of ours")])
+
+    class Polling(Waiting):
+        @property
+        def last_polled(self) -> float:
+            return time.monotonic()
+
+    def write(_: Path) -> None:
+        if fault := next(looks):
+            raise fault
+
+    monkeypatch.setattr(deployments, "_SIGN_SECONDS", 0.001)
+    monkeypatch.setattr(deployments, "show", write)
+    with pytest.raises(ExceptionGroup) as ended:
+        asyncio.run(asyncio.wait_for(deployments._serve(Polling(), None, [], tmp_path / "alive"), 60))
+    assert [repr(each) for each in ended.value.exceptions] == [repr(KeyError("a fault of ours"))]
+    assert re.findall("no sign of life .*: (.*)", capsys.readouterr().out) == ["Read-only file system", "No space left"]
 
 
 @pytest.mark.parametrize(
