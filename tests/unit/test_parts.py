@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -29,12 +30,26 @@ from tests.conftest import needs_torch
 
 NAMES = [(key, name) for key, slot in SLOTS.items() for name in slot.built_in]
 STEPS = TypeAdapter(tuple[Annotated[FeatureStep, FEATURES], ...])
-HEAVY = ["torch", "sklearn", "prefect", "mlflow", "evidently", "great_expectations", "lightgbm"]
+HEAVY = [
+    "torch",
+    "sklearn",
+    "prefect",
+    "mlflow",
+    "evidently",
+    "great_expectations",
+    "lightgbm",
+    "xgboost",
+    "tokenizers",
+]
+needs_xgboost = pytest.mark.skipif(find_spec("xgboost") is None, reason="the extra `xgboost` is not installed")
 
 
-@pytest.mark.parametrize(
-    ("key", "name"), [pytest.param(*each, marks=needs_torch if "torch" in each[1] else ()) for each in NAMES]
-)
+def needed(name: str) -> pytest.MarkDecorator | tuple[()]:
+    """Return what leaves out the part that learns by a package which may not be there."""
+    return needs_torch if "torch" in name else needs_xgboost if name == "xgboost" else ()
+
+
+@pytest.mark.parametrize(("key", "name"), [pytest.param(*each, marks=needed(each[1])) for each in NAMES])
 def test_a_part_keeps_the_laws_of_its_kind(key: str, name: str) -> None:
     check_part(key, name)
 
