@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from expectations.durations import Duration
 from expectations.errors import TrainingError, UseCaseError
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.usecase import UseCase
@@ -18,7 +19,7 @@ from tasks.training.judging import judge
 from tasks.training.labelled import learnt_by
 from tasks.training.learning import chosen_window, learn
 from tasks.training.trying import try_challenger
-from tasks.training.windowing import choose_window
+from tasks.training.windowing import WindowChoice, choose_window
 from tests.conftest import instant
 from tests.unit.test_training import released, rows
 
@@ -105,6 +106,39 @@ def test_a_trial_learns_from_as_much_as_a_turn_would(make_use_case: Make, tmp_pa
     assert tried[0] is not None
     assert tried[1] is not None
     assert tried[0].gap > tried[1].gap, "a fresh model of the newest rows gains more"
+
+
+def test_where_rows_came_thinly_of_late_as_many_are_learnt_from_as_were_tried(make_use_case: Make) -> None:
+    usecase = declared(make_use_case)
+    frame = turned(rows(usecase, "2011-06-01"), "2011-04-01")
+    thinly = pl.col("time") < instant("2011-05-20")
+    frame = frame.filter(thinly | (pl.col("time").dt.hour() == 12))
+    chosen = chosen_window(frame, usecase.spec, usecase.spec.model.candidates)
+    assert chosen is not None
+    assert chosen.last is not None
+    span = frame.filter(pl.col("time") > chosen.last.after(frame["time"].max(), -1))
+    tried = chosen.rows[str(chosen.last)]
+    assert len(span) < 2 * usecase.spec.evaluation.min_rows <= tried
+    assert chosen.of(frame.reverse(), usecase.spec)["time"].to_list() == frame["time"].tail(tried).to_list()
+    assert learn(frame, usecase.spec).window == chosen
+
+
+def test_a_span_that_lost_a_class_or_all_difference_is_not_chosen_nor_learnt_from(make_use_case: Make) -> None:
+    usecase = declared(make_use_case)
+    frame, border = rows(usecase, "2011-06-01"), instant("2011-05-15")
+    late = pl.col("time") >= border
+    same = frame.with_columns(bikers=pl.when(late).then(7.0).otherwise(pl.col("bikers")))
+    found = choose_window(same, usecase.spec, "rmse", lambda some, _: float(len(some)))
+    assert list(found.tried) == ["everything", "3mo", "1mo"], "of two weeks all labels are the same"
+    taught = WindowChoice(Duration.parse("2w"), "rmse", {}, {}).of(same, usecase.spec)
+    assert taught["time"].min() == same.filter(~late, pl.col("bikers") != 7.0)["time"].max()
+    classes = usecase.spec.model_copy(update={"task": "multiclass_classification"})
+    hour = pl.col("time").dt.hour() % 3
+    three = frame.with_columns(bikers=pl.when(late & (hour == 2)).then(1).otherwise(hour).cast(pl.String))
+    found = choose_window(three, classes, "log_loss", lambda some, _: -float(len(some)))
+    assert list(found.tried) == ["everything", "3mo", "1mo"], "of two weeks one class is missing"
+    taught = WindowChoice(Duration.parse("2w"), "accuracy", {}, {"2w": 336}).of(three, classes)
+    assert taught["time"].min() == three.filter(pl.col("bikers") == "2")["time"].max()
 
 
 def test_without_a_clock_there_is_no_newest_row(make_use_case: Make) -> None:
