@@ -35,11 +35,6 @@ def find_contradictions(spec: UseCase) -> list[str]:
 
 
 def _impossible_columns(spec: UseCase) -> list[str]:
-    unknowable = {*spec.forbidden, spec.label.column}
-    if spec.label.expression is not None:
-        unknowable |= set(spec.label.expression.columns)
-    if spec.label.arrived is not None:
-        unknowable.add(spec.label.arrived)
     problems = _impossible_retention(spec)
     first, *others = spec.sources
     if spec.sources[first].join is not None:
@@ -50,7 +45,7 @@ def _impossible_columns(spec: UseCase) -> list[str]:
         if spec.sources[name].join is None and name != spec.label.source
     ]
     for index, step in enumerate(spec.features):
-        leaks = sorted(step.reads({}).keys() & unknowable)
+        leaks = sorted(step.reads({}).keys() & {*spec.known_late})
         if leaks:
             problems.append(
                 f"features.{index}: {', '.join(leaks)} {'is' if len(leaks) == 1 else 'are'} known only after "

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
 
 from expectations.history import HistoryColumn
 from tasks.bundles.champion import manifests_of
@@ -12,22 +15,26 @@ from tasks.preprocessing.history.earlier_rows import key_of
 from tasks.preprocessing.history.series import NO_ROWS, ticks_of
 from tasks.preprocessing.history.state import bounded, mark_of, to_bytes
 from tasks.stores.files import storing
+from tasks.stores.lake_tables import COLLECTED
 from tasks.stores.places import Job
 from tasks.stores.whole_files import replace_file
 
 SLACK = timedelta(days=2)
 """Requests whose event time is so much older than what was collected last still see all that they look back at."""
+_WORK = "history"
 
 
 def keep_history(job: Job, *, bundles: Sequence[str] = (), since: datetime | None = None) -> str:
     """Write what rows from now on can see of clean rows, for all models that are served or may be.
+
+    Rows are read and written under one lock: who reads later, such as after an erasure, writes later.
 
     Parameters
     ----------
     bundles : sequence of str
         Others, that are about to be served.
     since : datetime, optional
-        The oldest event time that will be asked about; two days before the job's instant where not given.
+        The oldest event time that will be asked about; two days before what was collected last where not given.
 
     Returns
     -------
@@ -42,21 +49,38 @@ def keep_history(job: Job, *, bundles: Sequence[str] = (), since: datetime | Non
     path = job.releases.history(job.name)
     if not (job.usecase.spec.history or bundles or path.exists()):
         return ""
-    columns = _columns(job, bundles)
+    with job.lake.alone(_WORK):
+        return _write(job, path, _columns(job, bundles), since)
+
+
+def _write(job: Job, path: Path, columns: list[HistoryColumn], since: datetime | None) -> str:
     if not columns:
         with storing("remove the history that nothing looks back into any more in", path):
             path.unlink(missing_ok=True)
         return ""
-    known = job.known
+    known, seen = job.known, _collected_until(job)
+    as_collected = replace(known, as_of=seen)
     earlier = known.earlier({str(place): column for place, column in enumerate(columns)}).series
     series = {
-        key: replace(earlier.get(key, NO_ROWS), until=known.complete_until(key[0])) for key in map(key_of, columns)
+        key: replace(earlier.get(key, NO_ROWS), until=as_collected.complete_until(key[0]))
+        for key in map(key_of, columns)
     }
-    content = to_bytes(bounded(series, columns, ticks_of(since or job.as_of - SLACK)))
+    content = to_bytes(bounded(series, columns, ticks_of(since or seen - SLACK)))
     with storing("write the history that the service looks back into to", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
     return mark_of(content)
+
+
+def _collected_until(job: Job) -> datetime:
+    """Return when the newest clean row was collected, as far as it is known.
+
+    Not the job's instant: a batch may be held, or somebody deploy or erase who collects nothing.
+    """
+    if job.lake.version("clean") is None:
+        return job.as_of
+    newest = job.lake.collect("clean", job.lake.scan("clean").select(pl.col(COLLECTED).max())).item()
+    return job.as_of if newest is None else min(job.as_of, newest)
 
 
 def _columns(job: Job, bundles: Sequence[str]) -> list[HistoryColumn]:

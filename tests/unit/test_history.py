@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 import yaml
 
-from expectations.errors import TrainingError, UseCaseError
+from expectations.errors import TrainingError, TurnTakenError, UseCaseError
 from expectations.loading import LoadedUseCase, load_use_case
 from infra.serving.models import Model
 from infra.serving.mounts import Mounts
 from infra.settings import Settings
+from tasks.bundles import history_state
 from tasks.bundles.champion import refuse_redefined
 from tasks.bundles.history_state import keep_history
 from tasks.bundles.row_frames import jsonable
@@ -25,6 +26,7 @@ from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import predict_frame
 from tasks.stores.desired_state import Served
 from tasks.stores.known import Known
+from tasks.stores.locking import alone
 from tasks.stores.places import Job
 from tasks.training.packing import training_rows
 from tests.conftest import at_home
@@ -38,6 +40,7 @@ HISTORY: dict[str, Any] = {
 }
 NEVER_CHANGED: dict[str, Any] = {"cleaning": [{"drop_duplicates": "keys"}], "personal": {"weathersit": "hash"}}
 FEATURES = [{"numeric": [*HISTORY, "temp", "hum"]}, {"calendar": "time", "parts": ["hour"]}]
+BUSY = {"label.column": "busy", "label.expression": "bikers * 1.0"}
 NOW = datetime(2011, 3, 1, tzinfo=UTC)
 
 
@@ -238,6 +241,34 @@ def test_the_state_is_bounded(learnt: Learnt) -> None:
     assert rows < len(learnt.rows), "two days and what they look back at, of two months"
 
 
+def test_who_keeps_history_reads_and_writes_alone(learnt: Learnt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else rows that were read before somebody was forgotten could be written after it."""
+    lock, written = Path(learnt.job.lake.root) / "lagged" / ".history", history_state.replace_file
+
+    def write(path: Path, content: bytes) -> None:
+        with pytest.raises(TurnTakenError), alone(lock, "another", wait=False):
+            pass
+        written(path, content)
+
+    monkeypatch.setattr(history_state, "replace_file", write)
+    assert keep_history(learnt.job)
+    with alone(lock, "another", wait=False):
+        pass
+
+
+@pytest.mark.parametrize("days", [5, 40], ids=["a day later", "weeks later"])
+def test_what_was_collected_counts_and_not_who_writes_when(learnt: Learnt, unhashed: pl.DataFrame, days: int) -> None:
+    """A deployment, or a collection whose batch is held, writes rows of four days after its training; no newer."""
+    keep_history(learnt.job.moved(NOW + timedelta(days=days)))
+    model = serve(Mounts(learnt.job.releases), "lagged")
+    assert model is not None
+    found = ask(model, unhashed.head(1), time=(NOW + timedelta(days=4, hours=3)).isoformat())
+    assert found["newest"].item() is not None
+    assert model.reader.history.counts == {"behind": 3}, "all but what is looked back at a day later"
+    ask(model, unhashed.head(1), time=(NOW + timedelta(days=2)).isoformat())
+    assert model.reader.history.counts == {"behind": 3}, "two days before what was collected last are kept"
+
+
 def test_a_column_that_the_champion_reads_is_not_declared_anew(learnt: Learnt) -> None:
     spec, manifest = learnt.job.usecase.spec, learnt.bundle.manifest
     refuse_redefined(manifest, spec)
@@ -274,6 +305,7 @@ def test_the_page_of_the_docs_is_a_use_case(make_use_case: Callable[..., Path]) 
         ({"history": {"x": {"of": "bikers", "lag": "30m"}}}, "later than a lag of 30m"),
         ({"history": {"x": {"of": "weathersit", "rows": 1}}}, "declared text, and numbers are needed"),
         ({"history": {"x": {"of": "temp", "by": ["casual"], "rows": 1}}}, "no request carries it"),
+        ({**BUSY, "history": {"x": {"of": "temp", "by": ["bikers"], "rows": 1}}}, "no request carries it"),
         ({"history": {"x": {"of": "temp", "by": ["time"], "rows": 1}}}, "is the clock"),
         ({"history": {"x": {"of": "temp", "by": ["weathersit"], "rows": 1}}}, "is repaired under `cleaning`"),
         ({"history": {"hum": {"of": "temp", "rows": 1}}}, "`columns` names it, too"),
