@@ -18,6 +18,7 @@ from expectations.parts import FitContext
 from tasks.modelling.backbone import Backbone
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
+from tasks.preprocessing.steps import tokens
 from tasks.preprocessing.steps.tokens import Tokens
 
 TOKENIZER = "tasks.preprocessing:smallest_tokenizer.json"
@@ -85,6 +86,28 @@ def test_texts_are_split_by_the_vocabulary_and_cut_where_it_is_declared() -> Non
     np.testing.assert_array_equal(again.compile().matrix(frame.to_dicts()), rows.matrix)
     half = again.compile().one({"t": "\ud800 a", "x": 0.0})  # half a character, which no tokenizer takes
     assert list(half[:4]) == [2, 1, 4, 3]
+
+
+def test_of_a_text_no_more_characters_are_split_than_its_tokens_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = list[int]()
+    make = tokens._tokenizer
+
+    class Counting:
+        def __init__(self, *arguments: object) -> None:
+            self.own = make(*arguments)
+
+        def encode(self, text: str) -> object:
+            given.append(len(text))
+            return self.own.encode(text)
+
+    monkeypatch.setattr(tokens, "_tokenizer", Counting)
+    blank = "good" + " " * 200 + "bad"  # of so many tokens, though not of so many characters
+    frame = pl.DataFrame({"t": ["good " * 100_000, blank, "a day"], "x": 0.0, "label": 1.0})
+    program, rows = tokenized(frame, at_most=4)
+    np.testing.assert_array_equal(rows.matrix[:, :4], [[2, 6, 6, 3], [2, 6, 3, 0], [2, 4, 8, 3]])
+    assert program.measured == {"share of training texts of t cut at 4 tokens": pytest.approx(2 / 3)}
+    np.testing.assert_array_equal(program.compile().matrix(frame.to_dicts()), rows.matrix)
+    assert max(given) == 4 * 32
 
 
 @pytest.mark.parametrize("pooled", [False, True])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FILE = "tokenizer.json"
+_CHARACTERS = 32
+"""Characters of a text that are looked at for each token that is read: splitting a text of megabytes takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class FittedTokens(FittedText):
         tokenizer, at_most = _tokenizer(self.tokenizer, self.at_most), self.at_most
 
         def read(text: str) -> Sequence[float]:
-            ids = tokenizer.encode(_sound(text)).ids
+            ids, _ = _split(tokenizer, at_most, text)
             return [number + 1.0 for number in ids] + [0.0] * (at_most - len(ids))
 
         return read
@@ -67,8 +69,9 @@ class Tokens(FeatureStep):
 
     `tokenizer` is a file `tokenizer.json` of Hugging Face's `tokenizers`, or a folder that holds one: in the use case's
     folder, or in an installed package (`package:path`). Its vocabulary goes into the bundle. Of a longer text the first
-    `at_most` tokens are read, those among them that its network begins and ends each text with; how many texts that
-    cuts is said by `driftwheel check` and with each training run. A missing text has no tokens.
+    `at_most` tokens are read, those among them that its network begins and ends each text with, and of its characters
+    no more than 32 for each of them, so that one long text does not hold up a service; how many texts that cuts is
+    said by `driftwheel check` and with each training run. A missing text has no tokens.
     """
 
     examples: ClassVar = ({"tokens": ["t"], "tokenizer": "tasks.preprocessing:smallest_tokenizer.json", "at_most": 4},)
@@ -108,7 +111,10 @@ class Tokens(FeatureStep):
             ) from error
         tokenizer = _tokenizer(text, self.at_most)
         return Learnt(
-            [FittedTokens(column, self.at_most, text, _cut(tokenizer, column, frame)) for column in self.tokens]
+            [
+                FittedTokens(column, self.at_most, text, _cut(tokenizer, self.at_most, column, frame))
+                for column in self.tokens
+            ]
         )
 
 
@@ -126,13 +132,18 @@ def _tokenizer(text: str, at_most: int) -> Tokenizer:
     return tokenizer
 
 
-def _cut(tokenizer: Tokenizer, column: str, frame: pl.DataFrame) -> float:
+def _cut(tokenizer: Tokenizer, at_most: int, column: str, frame: pl.DataFrame) -> float:
     texts = frame.select(to_text(pl.col(column), frame.schema[column]).alias("text"))["text"].drop_nulls()
     repeats = texts.value_counts(name="repeats").iter_rows()
-    cut = sum(number for text, number in repeats if tokenizer.encode(_sound(text)).overflowing)
+    cut = sum(number for text, number in repeats if _split(tokenizer, at_most, text)[1])
     return cut / len(texts) if len(texts) else 0.0
 
 
-def _sound(text: str) -> str:
-    """Return a text without halves of characters, which JSON may hold and no UTF-8."""
-    return text.encode("utf-8", "replace").decode()
+def _split(tokenizer: Tokenizer, at_most: int, text: str) -> tuple[list[int], bool]:
+    """Return the first tokens of a text, and whether there is more of it.
+
+    The tokenizer splits all that it is given before it cuts, and keeps other threads waiting meanwhile.
+    """
+    some = text[: at_most * _CHARACTERS]
+    found = tokenizer.encode(some.encode("utf-8", "replace").decode())  # JSON may hold halves of characters, no UTF-8
+    return found.ids, bool(found.overflowing) or len(some) < len(text)
