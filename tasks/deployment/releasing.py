@@ -13,6 +13,7 @@ from expectations.column_types import TYPES_BY_NAME
 from expectations.errors import BundleError, OvertakenError, ReleaseError, UnreachableError
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.history_state import keep_history
+from tasks.bundles.intervals_in_force import learnt_intervals
 from tasks.bundles.manifest import Manifest
 from tasks.deployment.imaging import has_image, prove_in_image
 from tasks.stores.desired_state import CandidateState, Desired, Served, overtaken
@@ -88,7 +89,8 @@ def bless(job: Job, version: ModelVersion, *, new_signature: bool = False) -> No
         return
     champion, generation = (now.champion, now.generation) if now else (None, 0)
     keep_history(job, bundles=[version.bundle])
-    candidate = CandidateState(bundle=version.bundle, version=version.version, mode="prove")
+    learnt = learnt_intervals(job.database, job.name, version.bundle)
+    candidate = CandidateState(bundle=version.bundle, version=version.version, intervals=learnt, mode="prove")
     wanted = releases.set_desired(
         job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation
     )
@@ -135,9 +137,8 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
             "another release or rollback meanwhile",
             "What was asked for since stands; deploy again if you still want to",
         )
-    served = Served(bundle=version.bundle, version=version.version)
-    if before is not None and before.champion is not None and before.champion.bundle == version.bundle:
-        served = before.champion.model_copy(update={"version": version.version})  # its intervals may have learnt since
+    learnt = learnt_intervals(job.database, job.name, version.bundle)  # also of one that comes back: measured by these
+    served = Served(bundle=version.bundle, version=version.version, intervals=learnt)
     wanted = releases.set_desired(
         job.name, champion=served, new_signature=new_signature, after=before.generation if before else 0
     )
@@ -149,7 +150,9 @@ def release(job: Job, version: ModelVersion, *, new_signature: bool = False) -> 
             version.bundle,
         )
     except ReleaseError:
-        stays = before.previous if before and before.champion == served else before.champion if before else None
+        stays = before.champion if before else None
+        if before and stays and stays.model_copy(update={"intervals": learnt}) == served:  # it is the champion already
+            stays = before.previous
         take_back(job, stays, wanted.generation)
         raise
     return wanted.generation

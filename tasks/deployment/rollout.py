@@ -13,6 +13,7 @@ from typing import Any, Literal
 from expectations.durations import spoken
 from expectations.errors import ReleaseError, StorageError
 from expectations.production import Release
+from tasks.bundles.intervals_in_force import learnt_intervals
 from tasks.bundles.manifest import Manifest, read_manifest
 from tasks.bundles.row_frames import jsonable
 from tasks.deployment.guarding import StepVerdict, judge_step
@@ -111,8 +112,13 @@ def roll_out(job: Job, version: ModelVersion, plan: Release, *, new_signature: b
         reached = [at for at, step in enumerate(steps) if step == (begun.mode, begun.share)]
         steps = steps[reached[0] :] if reached else steps
     generation = desired.generation if desired else 0
+    state = CandidateState(
+        bundle=version.bundle,
+        version=version.version,
+        intervals=learnt_intervals(job.database, job.name, version.bundle),
+    )
     for number, (mode, share) in enumerate(steps, planned - len(steps) + 1):
-        candidate = CandidateState(bundle=version.bundle, version=version.version, mode=mode, share=share)
+        candidate = state.model_copy(update={"mode": mode, "share": share})
         wanted = job.releases.set_desired(
             job.name, champion=champion, candidate=candidate, new_signature=new_signature, after=generation
         )

@@ -19,6 +19,7 @@ from expectations.slots import METRICS
 from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle
+from tasks.bundles.intervals_in_force import IntervalsInForce
 from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import decode_rows, scores_of, true_labels, window_predictions
 from tasks.evaluation.baselines import predict_baselines
@@ -32,7 +33,6 @@ from tasks.evaluation.realised import Realised, finite, hold_against, status_of
 from tasks.evaluation.resampling import Resamples
 from tasks.monitoring.chosen_reference import ChosenReference, hold_against_chosen
 from tasks.monitoring.declared_measures import measure_declared
-from tasks.monitoring.intervals_in_force import IntervalsInForce
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
 from tasks.monitoring.window_estimates import estimate_window
 from tasks.stores.known import Known

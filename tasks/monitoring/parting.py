@@ -16,6 +16,7 @@ from expectations.metrics import Scored, ratio
 from expectations.usecase import UseCase
 from expectations.windows import TICK, Window
 from tasks.bundles.bundle import Bundle, read_evaluation
+from tasks.bundles.intervals_in_force import IntervalsInForce
 from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import as_type
 from tasks.evaluation.fairness import MEASURES
@@ -23,7 +24,6 @@ from tasks.evaluation.parts import Parted, parted
 from tasks.evaluation.realised import finite
 from tasks.evaluation.resampling import Bounded, Resamples
 from tasks.evaluation.slices import Cuts, learn_cuts
-from tasks.monitoring.intervals_in_force import IntervalsInForce
 from tasks.stores.known import Known
 from tasks.stores.measured_parts import (
     Covered,

@@ -12,10 +12,10 @@ import polars as pl
 from expectations.metrics import Scored
 from expectations.windows import TICK, Window
 from tasks.bundles.bundle import Bundle, load_bundle
+from tasks.bundles.intervals_in_force import intervals_in_force, releases_of_intervals
 from tasks.bundles.served_rows import answers_of, decode_rows, scores_of, true_labels
 from tasks.modelling.intervals import Intervals
 from tasks.modelling.learning_intervals import learn_again, next_level
-from tasks.monitoring.intervals_in_force import intervals_in_force, releases_of_intervals
 from tasks.monitoring.measuring import known_part
 from tasks.stores.pinned import PinnedLake
 from tasks.stores.places import Job

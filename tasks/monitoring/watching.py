@@ -13,9 +13,9 @@ import msgspec
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests, refuse_redefined
+from tasks.bundles.intervals_in_force import intervals_in_force
 from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, note_window
 from tasks.monitoring.explaining import explain_window
-from tasks.monitoring.intervals_in_force import intervals_in_force
 from tasks.monitoring.looking import PATIENCE, look
 from tasks.monitoring.measuring import REFERENCE, measure
 from tasks.monitoring.parting import read_holdout

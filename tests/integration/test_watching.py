@@ -25,12 +25,14 @@ from expectations.durations import Duration
 from expectations.errors import LakeError, TrainingError
 from expectations.gates import LearningIntervals
 from expectations.loading import LoadedUseCase
+from expectations.production import Release
 from expectations.windows import Window
 from flows.cli import main
 from flows.commands.ledger import why
 from flows.lineage import prove_answer, trace
 from flows.page.app import application
 from flows.renewing import renew
+from flows.versions import Steps, deploy_version
 from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.champion import current_champion
@@ -43,7 +45,9 @@ from tasks.collection.collecting import collect_sources
 from tasks.deciding.triggers.drift import DriftPolicy
 from tasks.deciding.triggers.estimated import Estimated
 from tasks.deciding.triggers.schedule import SchedulePolicy
-from tasks.deployment import releasing_intervals
+from tasks.deployment import releasing, releasing_intervals, rollout
+from tasks.deployment.guarding import StepVerdict
+from tasks.deployment.releasing import bless
 from tasks.modelling.intervals import Intervals
 from tasks.monitoring import deciding, harvesting, measuring, parting, reporting, rising, watching
 from tasks.monitoring.alerting import note_unmatched
@@ -57,6 +61,7 @@ from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
 from tasks.stores.messages import Calendar
 from tasks.stores.places import Job
+from tasks.stores.registry import ModelVersion
 from tasks.training.packing import training_rows
 from tasks.training.valuing import value_rows
 from tests.conftest import instant, make_use_case
@@ -343,6 +348,41 @@ def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champio
     assert april["value"] < later["value"]
     assert later["declared"] == 0.9
     assert "learnt again from" in CliRunner().invoke(why, [job.name]).output
+
+
+def test_a_champion_that_comes_back_answers_with_what_it_had_learnt(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releasing_intervals, "await_generation", lambda *_: None)  # there is no service here
+    monkeypatch.setattr(releasing, "await_generation", lambda *_: None)
+    job = changed(job, evaluation__intervals=LearningIntervals())
+    served(job, "2011-04-01", "2011-05-01")
+    may = job.moved(instant("2011-05-01"))
+    assert renew(may) is not None
+    first = job.releases.desired(job.name).champion
+    second = Served(bundle="another", version="2")
+    job.releases.set_desired(job.name, champion=second)
+    with job.database.transaction() as connection:
+        for at, each in enumerate((first, second)):
+            facts = {"bundle": each.bundle, "version": each.version, "run": "r"}
+            said = Entry(f"promoted/{at}", job.name, job.as_of, "deploy", "promoted", "passed", "", facts)
+            job.database.write(connection, said)
+    proved = []
+    steps = Steps(
+        restore=lambda *_: None,
+        bless=lambda *given, **named: (bless(*given, **named), proved.append(job.releases.desired(job.name).candidate)),
+        settle=lambda *_: None,
+    )
+
+    deploy_version(may, "previous", Release(), steps)
+
+    assert first.intervals is not None
+    assert [each.intervals for each in proved] == [first.intervals]
+    assert job.releases.desired(job.name).champion == first
+
+    tried = []
+    monkeypatch.setattr(rollout, "_watch", lambda *given: tried.append(given[2]) or StepVerdict("good", 1, ()))
+    job.releases.set_desired(job.name, champion=second)
+    rollout.roll_out(may, ModelVersion("1", first.bundle, "r"), Release(strategy="shadow"))
+    assert [each.intervals for each in tried] == [first.intervals]
 
 
 def test_rows_are_valued_by_their_keys_months_and_declared_slices(home: Path, job: Job) -> None:

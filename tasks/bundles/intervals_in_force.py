@@ -56,6 +56,12 @@ def intervals_in_force(database: Database, usecase: str, bundle: str) -> Interva
     return IntervalsInForce(tuple(each.as_of for each in found), tuple(learnt))
 
 
+def learnt_intervals(database: Database, usecase: str, bundle: str) -> Intervals | None:
+    """Return what a bundle answers with where it answers: what it was given last; None for those in the bundle."""
+    found = intervals_in_force(database, usecase, bundle).learnt
+    return found[-1] if found else None
+
+
 def releases_of_intervals(database: Database, usecase: str, bundle: str) -> Sequence[Entry]:
     """Return when a bundle got other intervals, oldest first."""
     found = (each for each in database.entries(usecase, kind=INTERVALS) if each.evidence["bundle"] == bundle)
