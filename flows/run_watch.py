@@ -15,7 +15,7 @@ from flows.dead_runs import Picture, crash_dead, tagged_process
 from flows.prefect_runs import DEPLOYED_TAG, HANDED_OUT_AHEAD, PrefectRuns, handed_out_ahead
 from infra.reaching import refuse_strangers
 from infra.settings import Settings
-from tasks.stores.database import DEPLOYED
+from tasks.stores.database import DEPLOYED, REMOVED, Database
 from tasks.stores.retries import reason
 
 _MAX_PENDING = timedelta(minutes=15)
@@ -23,6 +23,7 @@ _MAX_PENDING = timedelta(minutes=15)
 _MAX_UNSEEN = timedelta(minutes=5)
 """How long nobody may have looked, so that runs seen before and after are known to have waited meanwhile."""
 _LOOK_SECONDS = 60.0
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
 _log = logging.getLogger("driftwheel.flows")
 
 
@@ -89,10 +90,9 @@ class RunWatch:
         Prefect was away, nobody ever marks; nor one that was killed with its runner after Prefect knew that it runs,
         and before our database knew where.
         """
-        database = self._settings.platform()
-        names = {*database.use_cases(), *database.use_cases_with(DEPLOYED)}
+        until = _ours_until(self._settings.platform())
         waiting = {
-            each["state"]["id"]: each for each in picture.unfinished if _is_nobodys(each, picture.present, names)
+            each["state"]["id"]: each for each in picture.unfinished if _is_nobodys(each, picture.present, until)
         }
         known = self._waiting if now - self._answered <= _MAX_UNSEEN.total_seconds() else {}
         self._waiting, self._answered = {state: known.get(state, now) for state in waiting}, now
@@ -112,14 +112,23 @@ def _cancel(runs: PrefectRuns, run: str, why: str) -> None:
     _log.warning("flow run %s is cancelled: %s", run, why)
 
 
-def _is_nobodys(run: Mapping[str, Any], present: Collection[str], names: Collection[str]) -> bool:
+def _ours_until(database: Database) -> dict[str, datetime]:
+    """Return until when runs of use cases are ours: for ever of those that are registered, else until the removal."""
+    removed = database.marks_named(REMOVED)
+    deployed = database.marks_named(DEPLOYED).keys() & removed.keys()
+    until = {name: datetime.fromisoformat(removed[name]) for name in deployed}
+    return until | dict.fromkeys(database.use_cases(), _FOR_EVER)
+
+
+def _is_nobodys(run: Mapping[str, Any], present: Collection[str], until: Mapping[str, datetime]) -> bool:
     """Whether it is an unfinished one of a deployment of ours that no process of ours is known to work on.
 
-    One that runs is ours only where its use case is registered here, or was before it was removed: another home's is
-    present in another database.
+    One that runs is ours only where its use case is registered here, or was when it began to run: another home's is
+    present in another database, and one that was removed here may have been added there.
     """
     ours = DEPLOYED_TAG in run["tags"] and tagged_process(run["tags"]) is None
-    here = run["state_type"] == "PENDING" or any(label in names for label in run["tags"])
+    since = datetime.fromisoformat(run["state"]["timestamp"])
+    here = run["state_type"] == "PENDING" or any(label in until and since < until[label] for label in run["tags"])
     return ours and here and run["id"] not in present
 
 

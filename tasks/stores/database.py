@@ -29,6 +29,8 @@ VOUCHED = "vouched"
 """Mark: the newest batch that a person let go on although it was held."""
 DEPLOYED = "schedule"
 """Mark: that it got deployments, and by which schedule of its YAML, as JSON; it stays when the use case is removed."""
+REMOVED = "removed"
+"""Mark: when the use case was removed, until it is added again."""
 RELEASE_LOOK = "release look"
 """Mark: what was found when a candidate was looked at last, as JSON."""
 
@@ -64,6 +66,7 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries, CollectionHistory, 
                 update(tables.use_cases).where(tables.use_cases.c.name == name).values(values)
             ).rowcount:
                 connection.execute(insert(tables.use_cases).values(name=name, schedule="{}", **values))
+            self.remove_mark(connection, name, REMOVED)
             if trusted is not None:
                 connection.execute(delete(tables.trusted_code).where(tables.trusted_code.c.usecase == name))
                 connection.execute(insert(tables.trusted_code).values(usecase=name, digest=trusted))
@@ -80,7 +83,10 @@ class Database(Turns, Ledger, Outbox, Presences, Deliveries, CollectionHistory, 
         with self.transaction() as connection:
             self.resolve_all(connection, name, "the use case was removed", now)
             connection.execute(delete(tables.trusted_code).where(tables.trusted_code.c.usecase == name))
-            return bool(connection.execute(delete(tables.use_cases).where(tables.use_cases.c.name == name)).rowcount)
+            gone = connection.execute(delete(tables.use_cases).where(tables.use_cases.c.name == name)).rowcount
+            if gone:
+                self.put_mark(connection, name, REMOVED, now.isoformat())
+            return bool(gone)
 
     def use_cases(self) -> dict[str, Path]:
         """Name -> folder of the registered use cases."""

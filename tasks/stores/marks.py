@@ -27,7 +27,11 @@ class Marks(Transactions):
     def unmark(self, usecase: str, name: str) -> None:
         """Forget a remembered value."""
         with self.transaction() as connection:
-            connection.execute(delete(tables.marks).where(_named(usecase, name)))
+            self.remove_mark(connection, usecase, name)
+
+    def remove_mark(self, connection: Connection, usecase: str, name: str) -> None:
+        """Forget a remembered value inside a transaction."""
+        connection.execute(delete(tables.marks).where(_named(usecase, name)))
 
     def marked(self, usecase: str, name: str) -> str | None:
         """Return a remembered value."""
@@ -38,11 +42,11 @@ class Marks(Transactions):
         """Return a remembered value inside a transaction."""
         return connection.execute(select(tables.marks.c.value).where(_named(usecase, name))).scalar_one_or_none()
 
-    def use_cases_with(self, name: str) -> set[str]:
-        """Return the use cases of which a value of that name is remembered."""
+    def marks_named(self, name: str) -> dict[str, str]:
+        """Return the remembered values of a name, by use case."""
         with self.reading() as connection:
-            query = select(tables.marks.c.usecase).where(tables.marks.c.name == name)
-            return set(connection.execute(query).scalars())
+            query = select(tables.marks.c.usecase, tables.marks.c.value).where(tables.marks.c.name == name)
+            return {row.usecase: row.value for row in connection.execute(query)}
 
     def marks_of(self, usecase: str, names: Sequence[str]) -> dict[str, str]:
         """Return those of some remembered values that there are."""

@@ -162,7 +162,6 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
     removed = settings.use_case(str(make_use_case("removed")))
     database.add_use_case("removed", removed.folder, removed.digest)
     remember(removed, database)
-    database.remove_use_case("removed")
     died = Process(own.host, own.process, own.born - 60)  # one before this, of its number
     died_tag = f"process:{died.host}:{died.process}:{died.born!r}"
     cases: dict[str, tuple[list[str], State]] = {
@@ -189,6 +188,9 @@ def test_runs_that_nobody_works_on_are_ended_though_no_flow_comes(stack: Address
             runs[name] = client.create_flow_run(some, tags=tags, state=state).id
             if state.is_scheduled():
                 client.set_flow_run_state(runs[name], Pending(name="Submitting"))
+        database.remove_use_case("removed")
+        moved = "deployed, of a use case that was removed, begun since, by another home"
+        runs[moved] = client.create_flow_run(some, tags=["driftwheel", "removed"], state=Running()).id
         database.enter(str(runs["killed in the middle"]), "any", died)
         for run in ("elsewhere, silent", "elsewhere, silent for a while"):
             database.enter(str(runs[run]), "any", Process("another", 1, 0.0))
