@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-import httpx
-import msgspec
 import numpy as np
 import polars as pl
 from prefect import flow
@@ -27,13 +25,13 @@ from expectations.loading import LoadedUseCase
 from expectations.windows import Window
 from flows.collect import collect
 from flows.loop import loop
+from flows.replay_requests import send_rows
 from flows.replay_story import SentRequests, Story, champion_bundle, note, score_story
 from flows.replay_windows import between, plan_windows, read_history
 from flows.stage import open_job
 from infra.settings import Settings
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.history_state import keep_history
-from tasks.bundles.row_frames import jsonable
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.files import storing
 from tasks.stores.locking import alone
@@ -186,21 +184,8 @@ def _send(
     columns = [column.name for column in shape.manifest.asked]
     rows = between(world, job.usecase.spec.time_column, start, end).select(columns)
     with job.places.open_service() as service:
-        for part in rows.iter_slices(batch):
-            values = pl.DataFrame(jsonable(part), schema=dict.fromkeys(columns), infer_schema_length=None).rows()
-            body = msgspec.json.encode({"dataframe_split": {"columns": columns, "data": values}})
-            traffic.requests += 1
-            traffic.rows += len(part)
-            try:
-                answer = service.client.post(
-                    f"/{job.name}/invocations",
-                    content=body,
-                    headers={"content-type": "application/json"},
-                    timeout=_TIMEOUT,
-                )
-                traffic.failed += answer.status_code != httpx.codes.OK
-            except httpx.HTTPError:
-                traffic.failed += 1
+        for some in rows.iter_slices(batch):
+            send_rows(service.client, job.name, some, traffic)
 
 
 send = timed("scoring", _send, "its rows go through the service")
