@@ -93,6 +93,7 @@ class Explanations:
             if model.bundle.manifest.history:
                 kept = KeptHistory(Path(asked.folder).parents[1] / HISTORY)
                 kept.read()
+                kept.require(model.bundle.manifest.history)
                 model.reader.history.kept = kept
             self._models[asked.digest] = model
         finally:

@@ -35,6 +35,8 @@ class KeptHistory:
         self.series: Mapping[SeriesKey, EntitySeries] = {}
         self.mark = ""
         """Which state it is, as whoever wrote it knows."""
+        self.needed: dict[SeriesKey, str] = {}
+        """Series that models look back into, and a column that does."""
         self._stamp: tuple[int, int] | None = None
         self._trouble = ""
 
@@ -47,19 +49,27 @@ class KeptHistory:
         return (found.st_mtime_ns, found.st_ino) != self._stamp
 
     def read(self) -> None:
-        """Read the file.
+        """Read the file, where it holds what is needed; else what was read before stays.
 
         Raises
         ------
         StateError
-            If it is damaged.
+            If it is damaged, or lacks a series that is needed.
         StorageError
             If it cannot be read.
         """
         with storing("read the history that is looked back into in", self.path):
             found = self.path.stat()
             content = self.path.read_bytes()
-        self.series, self.mark = from_bytes(content), mark_of(content)
+        series = from_bytes(content)
+        lacking = [name for key, name in self.needed.items() if key not in series]
+        if lacking:
+            raise StateError(
+                f"the earlier rows that {', '.join(lacking)} look back at in {self.path}",
+                "a state without them",
+                "Collect again: it is written anew",
+            )
+        self.series, self.mark = series, mark_of(content)
         self._stamp = found.st_mtime_ns, found.st_ino
 
     def refresh(self) -> None:
@@ -75,7 +85,7 @@ class KeptHistory:
                 _log.error("%s is looked back into as it was: %s", self.path, error)
 
     def require(self, columns: Mapping[str, HistoryColumn]) -> None:
-        """Refuse columns that look back at what is not kept here: they would all be missing.
+        """Refuse columns that look back at what is not kept here, and remember that it is needed.
 
         Raises
         ------
@@ -89,6 +99,12 @@ class KeptHistory:
                 f"no earlier rows of {', '.join(lacking)}",
                 "Run the collect flow: it writes them anew",
             )
+        self.needed |= series_needed(columns)
+
+
+def series_needed(columns: Mapping[str, HistoryColumn]) -> dict[SeriesKey, str]:
+    """Return which series some columns look back into, and one of the columns for each."""
+    return {key_of(column): name for name, column in columns.items()}
 
 
 class RowHistory:
@@ -134,7 +150,7 @@ class RowHistory:
             text = getattr(row, self._clock) if self._clock is not None else None
             at = time.time_ns() // 1000 if text is None else ticks_of(datetime.fromisoformat(text))
             for field, how, key, by in self._plan:
-                setattr(row, field, self._seen(series.get(key), how, [getattr(row, each) for each in by], at))
+                setattr(row, field, self._seen(series[key], how, [getattr(row, each) for each in by], at))
 
     def fill_in_steps(self, rows: Sequence[object]) -> Steps[None]:
         """Do what `fill` does, in steps."""
@@ -142,10 +158,7 @@ class RowHistory:
             self.fill(rows[first : first + _STEP_ROWS])
             yield
 
-    def _seen(self, series: EntitySeries | None, how: LookBack, entity: Sequence[object], at: int) -> float | None:
-        if series is None:
-            self._count("behind")
-            return None
+    def _seen(self, series: EntitySeries, how: LookBack, entity: Sequence[object], at: int) -> float | None:
         if series.since is not None and how.oldest(at) < series.since:
             self._count("before")
             return None

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from infra.serving.counters import Counters
-from infra.serving.looking_back import KeptHistory
+from infra.serving.looking_back import KeptHistory, series_needed
 from infra.serving.models import Model
+from tasks.preprocessing.history.earlier_rows import SeriesKey
 
 _log = logging.getLogger("driftwheel.serving")
 _THAW_EVERY = 8
@@ -86,6 +87,12 @@ class Mount:
             "trouble": self.trouble,
             "history": self.history.mark if self.history else "",
         }
+
+    def looked_back(self) -> dict[SeriesKey, str]:
+        """Return which earlier rows models look back at that answer or are about to, and a column of each."""
+        pending = (self.pending.champion, self.pending.candidate) if self.pending else ()
+        models = [model for model in (self.champion, self.candidate, *pending) if model]
+        return {key: name for model in models for key, name in series_needed(model.reader.history.columns).items()}
 
     def active(self) -> tuple[Model | None, Literal["prove", "shadow", "canary"]]:
         """Return the candidate and what it does: nothing while it is not watched."""

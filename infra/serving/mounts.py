@@ -90,6 +90,7 @@ class Mounts:
             del self.by_name[name]
         for mount in self.by_name.values():
             if mount.history is not None and mount.history.is_stale():
+                mount.history.needed = mount.looked_back()
                 await asyncio.to_thread(mount.history.refresh)
         for name in names:
             await self._reconcile(name)
@@ -169,12 +170,15 @@ class Mounts:
         return Pending(desired.generation, champion, candidate, mode, share, watched, stands_in, time.monotonic())
 
     async def _model(self, mount: Mount, wanted: Served, desired: Desired) -> Model | None:
-        for model in (mount.champion, mount.candidate, mount.previous):
-            if model is not None and model.bundle.digest == wanted.bundle:
-                return replace(model, version=wanted.version, learnt=wanted.intervals)
-        if wanted.bundle in mount.refused:
-            return None
+        loaded = (mount.champion, mount.candidate, mount.previous)
         try:
+            for model in loaded:
+                if model is not None and model.bundle.digest == wanted.bundle:
+                    if (kept := model.reader.history.kept) is not None:
+                        kept.require(model.reader.history.columns)
+                    return replace(model, version=wanted.version, learnt=wanted.intervals)
+            if wanted.bundle in mount.refused:
+                return None
             return await asyncio.to_thread(self._load, mount, wanted, desired)
         except (StorageError, OSError) as error:  # a disk that is away for a while: what can be served is, and again
             said = error.found if isinstance(error, StorageError) else error.strerror or error
@@ -219,6 +223,9 @@ class Mounts:
     def _history(self, mount: Mount, manifest: Manifest) -> KeptHistory:
         kept = mount.history = mount.history or KeptHistory(self.releases.history(mount.usecase))
         if kept.is_stale():
-            kept.read()
+            try:
+                kept.read()
+            except StateError as error:  # the next collection writes it anew: it is tried again, as a disk that is away
+                raise StorageError(error.expected, error.found, error.remedy) from error
         kept.require(manifest.history)
         return kept

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,9 @@ import polars as pl
 import pytest
 import yaml
 
-from expectations.errors import TrainingError, TurnTakenError, UseCaseError
+from expectations.errors import StateError, TrainingError, TurnTakenError, UseCaseError
 from expectations.loading import LoadedUseCase, load_use_case
+from infra.serving import explanations
 from infra.serving.models import Model
 from infra.serving.mounts import Mounts
 from infra.settings import Settings
@@ -24,10 +26,12 @@ from tasks.bundles.row_frames import jsonable
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import predict_frame
+from tasks.preprocessing.history.state import FORMAT, from_bytes, to_bytes
 from tasks.stores.desired_state import Served
 from tasks.stores.known import Known
 from tasks.stores.locking import alone
 from tasks.stores.places import Job
+from tasks.stores.whole_files import replace_file
 from tasks.training.packing import training_rows
 from tests.conftest import at_home
 from tests.unit.test_training import released
@@ -232,6 +236,68 @@ def test_no_model_answers_before_its_history_is_there(learnt: Learnt) -> None:
     keep_history(learnt.job)
     mounts.by_name["lagged"].again_at = 0.0
     assert serve(mounts, "lagged") is not None
+
+
+def without(path: Path, of: str) -> None:
+    """Write a state of history anew, without the earlier values of a column."""
+    replace_file(path, to_bytes({key: each for key, each in from_bytes(path.read_bytes()).items() if key[0] != of}))
+
+
+def test_a_damaged_state_is_tried_again_until_it_is_whole(learnt: Learnt, unhashed: pl.DataFrame) -> None:
+    path = learnt.job.releases.history("lagged")
+    keep_history(learnt.job)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    mounts = Mounts(learnt.job.releases)
+    assert serve(mounts, "lagged") is None
+    mount = mounts.by_name["lagged"]
+    assert not mount.refused
+    assert "another content" in mount.trouble
+    keep_history(learnt.job)
+    mount.again_at = 0.0
+    model = serve(mounts, "lagged")
+    assert model is not None
+    assert ask(model, unhashed.head(1))["newest"].item() is not None
+
+
+def test_a_state_that_lacks_what_is_looked_back_at_is_not_taken(
+    learnt: Learnt, unhashed: pl.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = learnt.job.releases.history("lagged")
+    keep_history(learnt.job)
+    mounts = Mounts(learnt.job.releases)
+    model = serve(mounts, "lagged")
+    assert model is not None
+    before = ask(model, unhashed.head(2))
+    without(path, "temp")
+    assert serve(mounts, "lagged") is model
+    assert ask(model, unhashed.head(2)).equals(before)
+    assert "the earlier rows that warmth look back at" in caplog.text
+    keep_history(learnt.job.moved(NOW + timedelta(days=4)))
+    serve(mounts, "lagged")
+    assert mounts.by_name["lagged"].history is model.reader.history.kept
+    assert not model.reader.history.kept.is_stale(), "a whole one is"
+
+
+def test_who_explains_needs_all_that_is_looked_back_at(learnt: Learnt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explanations, "bound_memory", lambda _: None)
+    path, bundle = learnt.job.releases.history("lagged"), learnt.bundle
+    keep_history(learnt.job)
+    folder = str(learnt.job.releases.bundle("lagged", bundle.digest))
+    asked = explanations.ExplanationRequest(folder, bundle.digest, "1", 10, learnt.job.places.secret)
+    assert explanations.Explanations().reply(asked, b"") == (explanations.DONE, b"")
+    without(path, "temp")
+    status, said = explanations.Explanations().reply(asked, b"")
+    assert (status, b"StorageError" in said) == (explanations.FAILED, True)
+
+
+@pytest.mark.parametrize(
+    "header", [{}, [], "x", {"format": 99}, {"format": FORMAT}, {"format": FORMAT, "series": [{"of": "x"}]}]
+)
+def test_a_state_of_another_format_is_refused_as_a_damaged_one_is(header: object) -> None:
+    said = json.dumps(header).encode()
+    rest = len(said).to_bytes(8, "little") + said
+    with pytest.raises(StateError, match="Collect again"):
+        from_bytes(hashlib.sha256(rest).digest() + rest)
 
 
 def test_the_state_is_bounded(learnt: Learnt) -> None:

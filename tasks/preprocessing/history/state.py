@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -81,12 +82,19 @@ def from_bytes(content: bytes) -> dict[SeriesKey, EntitySeries]:
     if len(content) < _DIGEST + _LENGTH or hashlib.sha256(rest).digest() != content[:_DIGEST]:
         raise StateError("the state of history, whole", "another content", "Collect again: it is written anew")
     at = _LENGTH + int.from_bytes(rest[:_LENGTH], "little")
-    header = json.loads(bytes(rest[_LENGTH:at]))
-    if header.get("format") != FORMAT:
-        found = f"format {header.get('format')}"
-        raise StateError(f"the state of history in format {FORMAT}", found, "Collect again: it is written anew")
+    try:
+        header = json.loads(bytes(rest[_LENGTH:at]))
+        if header["format"] == FORMAT:
+            return _series(header["series"], rest, at)
+        found = f"format {header['format']}"
+    except (KeyError, TypeError, ValueError) as error:
+        found = f"a header that says nothing of it ({type(error).__name__})"
+    raise StateError(f"the state of history in format {FORMAT}", found, "Collect again: it is written anew")
+
+
+def _series(said: list[dict[str, Any]], rest: memoryview, at: int) -> dict[SeriesKey, EntitySeries]:
     series = {}
-    for each in header["series"]:
+    for each in said:
         entities, begin = {}, 0
         for entity, rows in zip(each["entities"], each["rows"], strict=True):
             entities[entity] = begin, begin + rows
