@@ -253,7 +253,7 @@ def drift(column: str, found: Sequence[FoundColumn | None]) -> Markup:
     scale = _scale(0.0, max(*known, 0.1), height - 4.0, 5.0)
     step = (width - 10) / max(1, len(values) - 1)
     r = 4 if step > 8 else 2
-    beyond = [index for index, each in enumerate(found) if each is not None and each.status == "drifted"]
+    beyond = [index for index, each in enumerate(found) if each is not None and each.drifted]
     marks = "".join(
         f"M{5 + index * step:.1f} {scale(value) - r:.1f}l{r} {r} -{r} {r} -{r} -{r}z"
         for index in beyond

@@ -21,11 +21,7 @@ def _row(window: DrawnWindow, metric: str) -> str:
     estimate = number(made.first.value) if made else ""
     if made and not made.trusted:
         estimate += f' <span title="{escape(made.why)}">(not to be trusted)</span>'
-    drifted = (
-        escape(", ".join(found))
-        if (found := [each.column for each in window.drift if each.status == "drifted"])
-        else ""
-    )
+    drifted = escape(", ".join(each.column for each in window.drifted))
     return (
         f'<tr><th scope="row">{window.name}</th><td class="n">{window.rows:,}</td>'
         f'<td class="n">{number(known.value) if known else "not known"}</td><td class="n">{interval}</td>'
