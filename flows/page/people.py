@@ -44,6 +44,10 @@ def person(headers: Mapping[str, str], operators: Collection[str] | None) -> Vis
         Logins that may do what can be done, of those in front; any other is a reader. None where no login stands in
         front: only this machine reaches the page, and may do all.
 
+    Notes
+    -----
+    The login is UTF-8, as browsers send it, of which each byte was read as one letter.
+
     Examples
     --------
     >>> person({"x-user": "ann"}, ["ann"])
@@ -53,5 +57,5 @@ def person(headers: Mapping[str, str], operators: Collection[str] | None) -> Vis
     """
     if operators is None:
         return Visitor(this_person(), may_do=True)
-    login = headers.get("x-user", "")
+    login = headers.get("x-user", "").encode("latin-1", "replace").decode("utf-8", "replace")  # as a header is read
     return Visitor(login[:100] or "a user", may_do=bool(login) and login in operators)

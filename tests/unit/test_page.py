@@ -747,6 +747,18 @@ def test_behind_a_login_it_is_who_logged_in() -> None:
     assert not person({}, ["", "a user"]).may_do  # a proxy that names nobody lets nobody do anything
 
 
+@pytest.mark.parametrize("login", ["jörg", "Żaneta", "林"])
+def test_a_login_may_have_any_letters(
+    stacked: Client, home: Home, make_use_case: Callable[..., Path], login: str
+) -> None:
+    """It was another one's name, and so a reader's, where it was not ASCII."""
+    path = f"/usecases/{home.add(make_use_case())}"
+    assert f"logged in as {login}, a reader" in stacked.get(path, headers={b"x-user": login.encode()}).text
+    sent = login.encode().decode("latin-1")  # as a server hands headers on
+    assert (person({"x-user": sent}, [login]).name, person({"x-user": sent}, [login]).may_do) == (login, True)
+    assert not person({"x-user": "j\xf6rg"}, ["jörg"]).may_do  # no UTF-8: nobody that is known
+
+
 ANN, BOB = {"x-user": "ann"}, {"x-user": "bob"}
 
 
