@@ -18,6 +18,8 @@ from tasks.stores.glances import Glances, LedgerLine, Stint
 from tasks.stores.measurements import Glimpse
 
 _VERSIONS, _DECISIONS = 12, 100
+_CAME = ("promoted", "rolled back")
+"""What is done to a version that answers from then on."""
 _SURE = 2.0
 """Standard deviations that a difference must be away from none to be called one."""
 
@@ -61,7 +63,22 @@ def read_versions(
     metric: str | None,
 ) -> tuple[Answered, ...]:
     """Return the versions that answered, newest first; one that was rolled back to answers twice."""
-    deployed = glances.evidence_of(connection, name, "deploy", _VERSIONS + 1, ("promoted", "rolled back"))
+    deployed = glances.evidence_of(connection, name, "deploy", _VERSIONS + 1, _CAME)
+    return _versions(glances, connection, name, deployed, windows, metric)
+
+
+def _versions(
+    glances: Glances,
+    connection: Connection,
+    name: str,
+    deployed: Sequence[tuple[LedgerLine, Mapping[str, Any]]],
+    windows: Sequence[Glimpse],
+    metric: str | None,
+) -> tuple[Answered, ...]:
+    """Return the versions of releases that followed each other, newest first.
+
+    The oldest given is taken for the first of all: where it is not, one more is given than is used.
+    """
     turns = {line.turn for line, _ in deployed if line.turn}
     began: list[LedgerLine] = []
     if turns:
@@ -100,12 +117,24 @@ def read_versions(
     return tuple(found)
 
 
-def version_that_came(database: Database, name: str, number: int) -> Answered | None:
-    """Return the version that came of a decision or a release in the ledger; None where none of the newest did."""
+def version_that_came(database: Database, name: str, line: LedgerLine) -> Answered | None:
+    """Return the version that came of a decision or a release in the ledger; None where none did.
+
+    Other entries bring none, and nothing is asked for them.
+    """
+    released = line.kind == "deploy" and line.action in _CAME
+    if not released and not (line.kind == "decision" and line.action in TURNED and line.turn):
+        return None
     glances = Glances(database.url)
     with glances.reading() as connection:
-        found = read_versions(glances, connection, name, (), None)
-    return next((each for each in found if number in (each.decision, each.number)), None)
+        releases = [line]
+        if not released:
+            releases = glances.lines(connection, name, 1, kinds=("deploy",), actions=_CAME, turns=(line.turn or "",))
+        if not releases:
+            return None
+        deployed = glances.around(connection, name, "deploy", releases[0].number, _CAME)
+        found = _versions(glances, connection, name, deployed, (), None)
+    return next((each for each in found if line.number in (each.decision, each.number)), None)
 
 
 def _came(line: LedgerLine) -> str:

@@ -140,7 +140,7 @@ class Page(Asking):
         if found is None:
             raise HTTPException(404, "The ledger has no such entry.")
         line, evidence = found
-        came = await asyncio.to_thread(version_that_came, self.database, name, number)
+        came = await asyncio.to_thread(version_that_came, self.database, name, line)
         report = report_link(self.servers.addresses, str(evidence.get("report") or ""))
         text = to_json(evidence, indent=1)
         return self.show(

@@ -178,6 +178,18 @@ class Glances(Transactions):
             query = query.where(tables.ledger.c.action.in_(actions))
         return [(LedgerLine(*row[:-1]), json.loads(row.evidence)) for row in connection.execute(query)]
 
+    def around(
+        self, connection: Connection, usecase: str, kind: str, number: int, actions: Collection[str]
+    ) -> list[tuple[LedgerLine, dict[str, Any]]]:
+        """Return the entry after one of a kind, that one, and the one before it, as far as there are any."""
+        ledger = tables.ledger
+        wanted = (ledger.c.usecase == usecase) & (ledger.c.kind == kind) & ledger.c.action.in_(actions)
+        query = select(*_LISTED, ledger.c.evidence).where(wanted)
+        later = query.where(ledger.c.id > number).order_by(ledger.c.id).limit(1)
+        others = query.where(ledger.c.id <= number).order_by(ledger.c.id.desc()).limit(2)
+        rows = [*connection.execute(later), *connection.execute(others)]
+        return [(LedgerLine(*row[:-1]), json.loads(row.evidence)) for row in rows]
+
     def trials_of(
         self, connection: Connection, usecase: str, stints: Sequence[Stint], first: int
     ) -> list[list[tuple[LedgerLine, dict[str, Any]]]]:

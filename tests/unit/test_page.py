@@ -911,8 +911,31 @@ def test_a_decision_says_what_came_of_it_and_whether_that_was_worth_it(page: Cli
         assert "Yes: the version before would have lost 22.1 % more (± 6.1) on 900 rows" in shown
         assert f"/usecases/{name}/versions/{'2' * 64}" in shown
     assert "it rots" in shown  # of the release, why it came
-    assert "worth it" not in page.get(f"/usecases/{name}/entries/{lines['decision keep'].number}").text
+    with statements() as asked:
+        shown = page.get(f"/usecases/{name}/entries/{lines['decision keep'].number}").text
+    assert "worth it" not in shown
+    assert sum("FROM ledger" in statement for statement, _ in asked) == 1  # no version can have come of it
     assert 'href="#versions"' in whole
+
+
+def test_what_came_of_a_decision_is_known_however_many_releases_followed(page: Client, home: Home) -> None:
+    name = "flights-replay"
+    home.promote(name, "1")
+    home.retrain(name, "2", "it rots", 3)
+    home.tried(name, "2" * 64, 5, back=-0.2, back_variance=0.0025, rows=500, back_rows=900)
+    for day in range(6, 26):
+        home.write(name, "deploy", "promoted", "another answers", day, version=str(day), bundle=f"{day:064}")
+    oldest, *_ = lines = [
+        each for each in reversed(read_ledger(home.database, name)[0]) if each.action in ("retrain", "promoted")
+    ]
+    assert "nothing answered before" in page.get(f"/usecases/{name}/entries/{oldest.number}").text.lower()
+    for line in lines[1:3]:
+        shown = page.get(f"/usecases/{name}/entries/{line.number}").text
+        assert f"/usecases/{name}/versions/{'2' * 64}" in shown
+        assert "Yes: the version before would have lost 22.1 % more (± 6.1) on 900 rows" in shown
+        until = START + timedelta(days=6)
+        assert f"to {words.exact(until)};" in shown
+    assert "it rots" in shown
 
 
 def test_mlflow_is_opened_at_its_pages_of_models_from_everywhere() -> None:
