@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from expectations.wording import nearest
 from tasks.modelling.native_trees import parameter_names
+from tasks.modelling.parameter_names import unheard
 
 _GREATER = ("auc", "ndcg@", "map@", "average_precision", "r2")
 """Beginnings of names of metrics that are better the greater they are: as LightGBM's own package has them, and r2."""
@@ -38,16 +38,7 @@ def unknown_parameters(params: Mapping[str, object]) -> dict[str, str]:
     """Return the names of parameters that LightGBM does not know, or would not hear, and why."""
     if not params:
         return {}
-    names, found = parameter_names(), {}
-    own = {other: name for name, others in names.items() for other in others}
-    for name in params:
-        if name in own:  # ours, under the first name, would win over it
-            found[name] = f"write {own[name]}, which it is another name of"
-        elif name not in names:
-            near = nearest(name, [*names, *own])
-            meant = own.get(near, near) if near else ""
-            found[name] = "LightGBM has no such parameter" + (f"; did you mean {meant!r}?" if meant else "")
-    return found
+    return unheard(params, parameter_names(), "LightGBM has no such parameter")
 
 
 class NamedBooster:

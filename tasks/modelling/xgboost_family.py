@@ -15,6 +15,7 @@ from expectations.families import Matrix, Report, Rows, Scores, StopsEarly, Task
 from expectations.fields import Positive
 from tasks.modelling.importance import shares
 from tasks.modelling.processors import available_processors
+from tasks.modelling.xgboost_names import unknown_parameters
 from tasks.modelling.xgboost_trees import XGBoostTrees
 
 MODEL = "xgboost.json"
@@ -24,8 +25,6 @@ _OBJECTIVES = {
     "multiclass_classification": _OF_CLASSES,
     "regression": _PLAIN,
 }
-_OURS = ("base_score", "booster", "enable_categorical", "eval_metric", "num_class", "objective")
-"""Settings of XGBoost that decide how trees are run, or follow from the task."""
 _PROVED = 2000
 """Training rows, at most, of which the trees as they are released must say what XGBoost says."""
 
@@ -76,10 +75,10 @@ class XGBoost(StopsEarly):
     params: dict[str, float | int | str | bool] = Field({})
 
     def misfits(self, task: Task) -> dict[str, str]:
-        """Return its name where it has no objective for a task, and settings that follow from it."""
+        """Return its name where it has no objective for a task, and settings that XGBoost would pass over."""
         if task not in _OBJECTIVES:
             return {"family": f"xgboost has no objective for {task}"}
-        return {f"params.{name}": "it follows from the task; leave it out" for name in _OURS if name in self.params}
+        return {f"params.{name}": why for name, why in unknown_parameters(self.params, task).items()}
 
     @property
     def length(self) -> int:

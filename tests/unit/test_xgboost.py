@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from expectations.errors import BundleError, TrainingError
 from expectations.families import Rows
-from tasks.modelling import xgboost_family
+from tasks.modelling import xgboost_family, xgboost_names
 from tasks.modelling.xgboost_family import XGBoost
 from tasks.modelling.xgboost_trees import XGBoostTrees
 
@@ -131,6 +132,43 @@ def test_settings_that_decide_how_trees_are_run_are_refused() -> None:
     recipe = XGBoost(family="xgboost", params={"booster": "dart", "max_bin": 64})
     assert recipe.misfits("regression") == {"params.booster": "it follows from the task; leave it out"}
     assert XGBoost(family="xgboost").misfits("counts") == {"family": "xgboost has no objective for counts"}
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"max_detph": 2}, "did you mean 'max_depth'?"),
+        ({"eta": 0.5}, "write learning_rate, which it is another name of"),
+        ({"reg_lambda": 5.0}, "write lambda"),
+        ({"disable_default_eval_metric": True}, "leave it out"),
+        ({"multi_strategy": "multi_output_tree"}, "a tree has one output"),
+        ({"updater": "prune"}, "grown anew"),
+        ({"n_estimators": 50}, "write `rounds`"),
+        ({"scale_pos_weight": 3.0}, "write `model.weights`"),
+        ({"max_cat_to_onehot": 3}, "XGBoost has no such setting for trees of numbers"),
+    ],
+)
+def test_settings_that_it_would_pass_over_or_end_by_are_said_before(params: dict, said: str) -> None:
+    found = XGBoost(family="xgboost", params={**params, "max_leaves": 8}).misfits("multiclass_classification")
+    assert list(found) == [f"params.{name}" for name in params]
+    assert said in "".join(found.values())
+
+
+@needs_xgboost
+def test_every_setting_that_is_passed_on_is_used() -> None:
+    import xgboost
+
+    texts = {"device": "cpu", "grow_policy": "lossguide", "sampling_method": "uniform", "tree_method": "hist"}
+    texts |= {"interaction_constraints": "[[0, 1]]", "monotone_constraints": "(1, 0)"}
+    settings = {name: texts.get(name, 2 if name == "max_bin" else 1) for name in xgboost_names._NAMES}
+    assert XGBoost(family="xgboost", params=settings).misfits("regression") == {}
+    data = xgboost.DMatrix(np.eye(8, 2), label=np.arange(8) % 2)
+    for objective in ("binary:logistic", "reg:squarederror"):
+        with warnings.catch_warnings():  # of one that is passed over it warns
+            warnings.simplefilter("error")
+            xgboost.train({**settings, "objective": objective, "validate_parameters": True, "verbosity": 1}, data, 1)
+    with pytest.warns(UserWarning, match="max_detph"):
+        xgboost.train({"max_detph": 2, "validate_parameters": True, "verbosity": 1}, data, 1)
 
 
 def test_trees_of_another_kind_are_refused() -> None:
