@@ -78,7 +78,7 @@ class XGBoost(StopsEarly):
         """Return its name where it has no objective for a task, and settings that XGBoost would pass over."""
         if task not in _OBJECTIVES:
             return {"family": f"xgboost has no objective for {task}"}
-        return {f"params.{name}": why for name, why in unknown_parameters(self.params, task).items()}
+        return {f"params.{name}": why for name, why in unknown_parameters(self.params, _OBJECTIVES[task]).items()}
 
     @property
     def length(self) -> int:

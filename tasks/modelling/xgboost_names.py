@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from expectations.families import Task
 from tasks.modelling.parameter_names import unheard
 
 _FOLLOWS = "it follows from the task; leave it out"
@@ -52,10 +51,10 @@ _NAMES = {
 """Of version 3.2 (doc/parameter.rst): settings of trees without categories and of our objectives, and other names."""
 
 
-def unknown_parameters(params: Iterable[str], task: Task) -> dict[str, str]:
+def unknown_parameters(params: Iterable[str], objective: str) -> dict[str, str]:
     """Return the names of parameters that XGBoost does not know, would not hear, or cannot learn by, and why."""
     impossible = {name: _IMPOSSIBLE[name] for name in params if name in _IMPOSSIBLE}
-    if task == "multiclass_classification" and "scale_pos_weight" in params:
+    if objective.startswith("multi:") and "scale_pos_weight" in params:
         impossible["scale_pos_weight"] = "it is of two classes; write `model.weights`"
     others = [name for name in params if name not in impossible]
     return impossible | unheard(others, _NAMES, "XGBoost has no such setting for trees of numbers")
