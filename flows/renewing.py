@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from expectations.errors import OvertakenError, UnreachableError
-from tasks.deployment.releasing_intervals import release_intervals
+from expectations.errors import ReleaseError, UnreachableError
+from tasks.deployment.releasing_intervals import release_intervals, restore_intervals
 from tasks.monitoring.renewing import renew_intervals
 from tasks.stores.ledger import INTERVALS, Entry
 from tasks.stores.places import Job
@@ -13,16 +13,18 @@ from tasks.stores.progress import say_stage
 def renew(job: Job) -> str | None:
     """Learn the champion's intervals again where that is due, and release them; returns what was released.
 
-    Where another release was quicker the next run learns them; a service that is away takes them when it is back.
+    Where another release was quicker the next run learns them; a service that is away, or has its bundle refused, takes
+    them when it is back or the bundle is mended.
     """
-    learnt = renew_intervals(job)
-    if learnt is None:
-        return None
-    key = f"{job.name}/{INTERVALS}/{learnt.bundle[:12]}/{job.as_of.isoformat()}"
-    entry = Entry(key, job.name, job.as_of, INTERVALS, "released", learnt.cause, learnt.summary, learnt.evidence)
     try:
+        restore_intervals(job)
+        learnt = renew_intervals(job)
+        if learnt is None:
+            return None
+        key = f"{job.name}/{INTERVALS}/{learnt.bundle[:12]}/{job.as_of.isoformat()}"
+        entry = Entry(key, job.name, job.as_of, INTERVALS, "released", learnt.cause, learnt.summary, learnt.evidence)
         generation = release_intervals(job, learnt.bundle, learnt.intervals, entry)
-    except (OvertakenError, UnreachableError) as error:
+    except (ReleaseError, UnreachableError) as error:  # of the service, which alerts on its own what it refuses
         say_stage("intervals: %s", error)
         return None
     say_stage("intervals: %s (generation %d)", learnt.summary, generation)

@@ -22,7 +22,7 @@ from expectations.alerts import AlertTarget
 from expectations.data import FeedbackRules
 from expectations.deciding import Policy
 from expectations.durations import Duration
-from expectations.errors import LakeError, TrainingError
+from expectations.errors import LakeError, OvertakenError, ReleaseError, TrainingError
 from expectations.gates import LearningIntervals
 from expectations.loading import LoadedUseCase
 from expectations.production import Release
@@ -37,6 +37,7 @@ from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.champion import current_champion
 from tasks.bundles.feedback import find_unmatched
+from tasks.bundles.intervals_in_force import learnt_intervals
 from tasks.bundles.manifest import seal
 from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import answers_of
@@ -62,6 +63,7 @@ from tasks.stores.ledger import Entry
 from tasks.stores.messages import Calendar
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
+from tasks.stores.releases import Releases
 from tasks.training.packing import training_rows
 from tasks.training.valuing import value_rows
 from tests.conftest import instant, make_use_case
@@ -348,6 +350,47 @@ def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champio
     assert april["value"] < later["value"]
     assert later["declared"] == 0.9
     assert "learnt again from" in CliRunner().invoke(why, [job.name]).output
+
+
+def test_the_ledger_and_what_is_served_agree_about_intervals_whatever_ends_their_release(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    job = changed(job, evaluation__intervals=LearningIntervals())
+    served(job, "2011-04-01", "2011-05-01")
+    may, desire = job.moved(instant("2011-05-01")), Releases.set_desired
+
+    def agree() -> bool:
+        found = job.releases.desired(job.name).champion
+        return found.intervals == learnt_intervals(job.database, job.name, found.bundle)
+
+    def overtaken(*given: Any, **_: Any) -> NoReturn:
+        raise OvertakenError("this", "another", "Look")
+
+    def killed(*given: Any, **named: Any) -> NoReturn:
+        desire(*given, **named)
+        raise KilledError
+
+    def refused(*_: Any) -> NoReturn:
+        raise ReleaseError("the service to take it", "damage", "Look")
+
+    monkeypatch.setattr(Releases, "set_desired", overtaken)
+    assert renew(may) is None
+    assert job.database.entries(job.name) == []
+    monkeypatch.setattr(Releases, "set_desired", killed)
+    with pytest.raises(KilledError):
+        renew(may)
+    assert job.releases.desired(job.name).champion.intervals is not None
+    assert not agree()
+    monkeypatch.setattr(Releases, "set_desired", desire)
+    assert renew(job.moved(instant("2011-03-20"))) is None  # nothing is ripe: nothing is learnt
+    assert agree()
+    monkeypatch.setattr(releasing_intervals, "await_generation", refused)
+    assert renew(may) is None  # and monitoring goes on
+    assert job.releases.desired(job.name).champion.intervals is not None
+    assert agree()
 
 
 def test_a_champion_that_comes_back_answers_with_what_it_had_learnt(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
