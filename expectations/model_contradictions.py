@@ -126,6 +126,17 @@ def _other_tokens(spec: UseCase) -> list[str]:
             problems.append(
                 f"model.candidates.{index}.text: no `tokens` of {candidate.reads_text} among the features; {rest}"
             )
+        others = sorted(split - {candidate.reads_text})
+        if candidate.reads_text in split and others:
+            problems.append(
+                f"model.candidates.{index}.text: it reads the tokens of {candidate.reads_text}, and would read those "
+                f"of {', '.join(others)} as quantities; take these out of `tokens`, or read them by `tfidf`"
+            )
+        if split and candidate.takes_tokens and candidate.looks_at is not None:
+            problems.append(
+                f"model.candidates.{index}.picture: the tokens of {', '.join(sorted(split))} are no pixels; give "
+                "pictures a use case of their own, without `tokens`"
+            )
         if split and not candidate.takes_tokens:
             problems.append(
                 f"model.candidates.{index}.family: {candidate.family} would read the numbers of tokens as quantities; "

@@ -235,6 +235,20 @@ def test_candidates_that_would_misread_tokens_are_refused(tmp_path: Path) -> Non
     assert "model.candidates.1.text: no `tokens` of spam among the features; there are those of t" in str(refused.value)
 
 
+def test_tokens_that_are_not_those_of_a_networks_text_are_refused_beside_it(tmp_path: Path) -> None:
+    two = [{"tokens": ["t", "u"], "tokenizer": "small", "at_most": 8}]
+    columns = {"t": {"type": "text"}, "u": {"type": "text"}}
+    both = [
+        {"family": "backbone", "backbone": "small", "text": "t"},
+        {"family": "backbone", "backbone": "small", "picture": [3, 1]},
+    ]
+    with pytest.raises(UseCaseError) as refused:
+        load_use_case(str(use_case(tmp_path, features=two, columns=columns, model={"candidates": both})))
+    said = str(refused.value)
+    assert "candidates.0.text: it reads the tokens of t, and would read those of u as quantities" in said
+    assert "candidates.1.picture: the tokens of t, u are no pixels" in said
+
+
 def test_a_use_case_of_texts_is_checked_to_a_bundle_that_predicts(tmp_path: Path) -> None:
     from flows.checking import check_use_case
     from infra.settings import Settings
