@@ -92,7 +92,9 @@ def test_a_password_that_is_not_known_to_be_right_is_tried_slowly() -> None:
     ((header,),) = values(deciding, "real_ip_header")  # so that the address is the client's
     assert [header, "$remote_addr"] in values(asking, "proxy_set_header")
     assert ["$http_authorization"] in values(asking, "proxy_cache_key")  # a right one opens for itself alone
-    assert [each[0] for each in values(asking, "proxy_cache_valid")] == ["200"]
+    assert values(asking, "proxy_cache_valid") == [["200", "5m"]]
+    for page in ("page", "operating"):  # for so long a login that was removed still enters
+        assert "still enters for up to five minutes" in (ROOT / f"docs/{page}.md").read_text()
     assert ["internal"] in [said for said, _ in asking]
 
 
