@@ -5,6 +5,8 @@ Needs root, an engine and the images: ``make test-containers``.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -330,6 +332,38 @@ def test_strangers_are_refused_everywhere(stack: Stack) -> None:
     )
     assert set(docker("exec", stack.container("worker"), "python3", "-c", inside).split()) == {"401"}
     assert "DRIFTWHEEL_PASSWORD" not in docker("history", "--no-trunc", "driftwheel-platform:0.1.0")
+
+
+def test_another_login_looks_until_it_is_named_an_operator(stack: Stack) -> None:
+    users, settings = stack.folder / ".stack" / "nginx" / "users", stack.folder / ".env"
+    before, known = settings.read_text(), users.read_text()
+    reader, path = ("reader", "of this test"), f"/usecases/{NAME}/do/collect"
+    digest = base64.b64encode(hashlib.sha1(reader[1].encode(), usedforsecurity=False).digest()).decode()
+
+    def status(client: httpx.Client) -> int:
+        return client.get(path, auth=reader).status_code
+
+    try:
+        with users.open("a") as file:  # in place: it keeps who may read it
+            file.write(f"{reader[0]}:{{SHA}}{digest}\n")  # as `htpasswd -s` writes it
+        with stack.client("page") as operator, stack.client("page", login=False) as other:
+            shown = operator.get(path)
+            assert shown.status_code == 200
+            form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', shown.text))
+            assert form["token"]
+            assert other.get(path, auth=(reader[0], "a guess")).status_code == 401
+            assert other.get(f"/usecases/{NAME}", auth=reader).status_code == 200
+            refused = other.post(path, auth=reader, data=form, headers={"x-user": "admin"})
+            assert refused.status_code == 403
+            assert "reader may look at everything here" in refused.text
+            settings.write_text(f"{before}DRIFTWHEEL_PAGE_OPERATORS=admin,reader\n")
+            stack.compose.run("up", "--detach", "page")
+            wait(lambda: status(other) == 200, 90)
+    finally:
+        users.write_text(known)
+        settings.write_text(before)
+        stack.compose.run("up", "--detach", "page")
+        stack.compose.wait()
 
 
 def test_the_wheel_turns_in_the_worker_by_events(stack: Stack, records: list[dict]) -> None:

@@ -221,7 +221,7 @@ ELSEWHERE = {
     "driftwheel deploy USECASE --new-signature": ("tests/integration/test_rollout.py", "new_signature=True"),
     "docker compose up register": (STACK, 'states()["register"] == "done"'),
     "docker compose up --detach": (STACK, 'compose.run("up", "--detach")'),
-    "docker compose up --detach page": (STACK, 'compose.run("up", "--detach", "mlflow")'),
+    "docker compose up --detach page": (STACK, 'compose.run("up", "--detach", "page")\n            wait('),
     "docker compose up --detach nginx": (STACK, 'compose.run("up", "--detach", "mlflow")'),
     "docker compose exec worker driftwheel why flights": (STACK, 'stack.driftwheel("why", NAME'),
     "docker compose exec nginx nginx -s reload": (STACK, '"nginx", "nginx", "-s", "reload"'),
