@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from expectations.metrics import Scored
@@ -59,14 +58,14 @@ def renew_intervals(job: Job) -> Renewal | None:
     scored, times = _ripe_answers(job, bundle, Window(rules.learn_from.after(until, -1), until + TICK))
     declared = spec.evaluation.coverage
     kept = releases[-1].evidence if releases and releases[-1].evidence["declared"] == declared else {}
-    since = times > datetime.fromisoformat(kept["until"]) if kept else times.is_not_null()
-    held = intervals_in_force(database, job.name, champion.bundle).hold(bundle, scored, times)
-    news = held[since.to_numpy()] if held is not None else np.empty(0)
-    covered = float(news.mean()) if len(news) else None
+    new = (times > datetime.fromisoformat(kept["until"]) if kept else times.is_not_null()).to_numpy()
+    news = Scored(scored.label[new], scored.prediction[new])
+    held = intervals_in_force(database, job.name, champion.bundle).hold(bundle, news, times.filter(pl.Series(new)))
+    covered = float(held.mean()) if held is not None and new.any() else None
     level = next_level(kept.get("level", declared), declared, covered)
-    if (len(times) < spec.evaluation.min_rows) or (kept and not len(news)):
+    if len(times) < spec.evaluation.min_rows or (kept and not new.any()):
         say_stage(
-            "intervals: %d ripe answers, %d of them new; %d are needed", len(times), len(news), spec.evaluation.min_rows
+            "intervals: %d ripe answers, %d of them new; %d are needed", len(times), new.sum(), spec.evaluation.min_rows
         )
         return None
     before = champion.intervals or bundle.intervals
@@ -75,7 +74,7 @@ def renew_intervals(job: Job) -> Renewal | None:
     if isinstance(found, str):
         say_stage("intervals: kept as they are: %s", found)
         return None
-    was = f"{covered:.1%} of {len(news)} truths lay inside since" if covered is not None else "there were none"
+    was = f"{covered:.1%} of {new.sum()} truths lay inside since" if covered is not None else "there were none"
     summary = (
         f"intervals of version {champion.version} learnt again from {len(times)} ripe answers: {was}, "
         f"{declared:.0%} is declared; what the older of them taught holds {found.held:.1%} of the newest; the model is "

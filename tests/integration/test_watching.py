@@ -50,7 +50,7 @@ from tasks.deployment import releasing, releasing_intervals, rollout
 from tasks.deployment.guarding import StepVerdict
 from tasks.deployment.releasing import bless
 from tasks.modelling.intervals import Intervals
-from tasks.monitoring import deciding, harvesting, measuring, parting, reporting, rising, watching
+from tasks.monitoring import deciding, harvesting, measuring, parting, renewing, reporting, rising, watching
 from tasks.monitoring.alerting import note_unmatched
 from tasks.stores import tables
 from tasks.stores.alerts import Channel, deliver
@@ -350,6 +350,21 @@ def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champio
     assert april["value"] < later["value"]
     assert later["declared"] == 0.9
     assert "learnt again from" in CliRunner().invoke(why, [job.name]).output
+
+
+def test_a_bundle_without_intervals_of_its_own_learns_again_as_often_as_others(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releasing_intervals, "await_generation", lambda *_: None)  # there is no service here
+    monkeypatch.setattr(renewing, "load_bundle", lambda *given: replace(load_bundle(*given), intervals=None))
+    job = changed(job, evaluation__intervals=LearningIntervals())
+    served(job, "2011-04-01", "2011-06-01")
+    for day in ("2011-05-01", "2011-05-03", "2011-05-04"):
+        assert renew(job.moved(instant(day))) is not None
+    levels = [each.evidence for each in job.database.entries(job.name, kind="interval")]
+    assert [each["covered"] is None for each in levels] == [True, False, False]
+    assert levels[0]["level"] == 0.9
+    assert levels[2]["level"] == pytest.approx(levels[1]["level"] + 0.1 * (0.9 - levels[2]["covered"]))
 
 
 def test_the_ledger_and_what_is_served_agree_about_intervals_whatever_ends_their_release(
