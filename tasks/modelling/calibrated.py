@@ -8,7 +8,7 @@ import numpy as np
 
 from expectations.calibration import Calibrator
 from expectations.families import Matrix, Predictor, Score, Scores
-from tasks.modelling.predictors import BatchPredictor, sampled
+from tasks.modelling.predictors import AVERAGE_ROW, BatchPredictor, sampled
 
 CALIBRATION = "calibration.json"
 
@@ -25,7 +25,8 @@ class FollowedPredictor(BatchPredictor):
         self.holds_interpreter = predictor.holds_interpreter  # beside it a row is calibrated in no time
         self._line = calibrator.of_raw_scores if predictor.explains == "score" else None
         if isinstance(predictor, BatchPredictor):
-            self.alone, self.method = predictor.alone, sampled(predictor.alone)
+            self.alone, self.base_row = predictor.alone, predictor.base_row
+            self.method = sampled(predictor.alone, "" if predictor.base_row is None else AVERAGE_ROW)
         if self._line is not None:
             self.explains: Literal["score", "prediction"] = "score"
             self.method = predictor.method

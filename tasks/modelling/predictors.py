@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from expectations.families import Matrix, Score, Scores
+from expectations.families import Matrix, Score, Scores, Vector
 from tasks.modelling.native_trees import NativeTrees, native_trees
 from tasks.modelling.quickscorer import QuickScorer
 
@@ -24,6 +24,7 @@ _ALONE = 1024
 """Features whose contributions are sampled one by one; of more, as of pixels, neighbours enter together."""
 PIXELS_ALONE = 128
 """The same where features are the pixels of a picture, whose neighbours show alike."""
+AVERAGE_ROW = "the average training row"
 _RUNS = 128
 """So many of these neighbours there are then."""
 _STEP_BYTES = 8 * 1024 * 1024
@@ -89,11 +90,17 @@ def processor_seconds(call: Callable[[], object]) -> float:
     return min(taken)
 
 
-def sampled(alone: int) -> str:
-    """Say how contributions are sampled where more features than `alone` are not looked at one by one."""
+def sampled(alone: int, against: str = "") -> str:
+    """Say how contributions are sampled where more features than `alone` are not looked at one by one.
+
+    Parameters
+    ----------
+    against : str
+        The row that they start from, where that is not the one of zeros.
+    """
     return (
-        f"Shapley values sampled over {_PERMUTATIONS} permutations; of more than {alone:,} features {_RUNS} runs of "
-        "neighbours, of which each shares its value equally"
+        f"Shapley values sampled over {_PERMUTATIONS} permutations{against and f', against {against}'}; of more than "
+        f"{alone:,} features {_RUNS} runs of neighbours, of which each shares its value equally"
     )
 
 
@@ -104,6 +111,8 @@ class BatchPredictor(ABC):
     explains: Literal["score", "prediction"] = "prediction"
     alone: int = _ALONE
     """Features that have contributions of their own; of more, neighbours share theirs equally."""
+    base_row: Vector | None = None
+    """What contributions start from, shape (n_features,); None for zeros, the average of standardised features."""
     method = sampled(_ALONE)
 
     @abstractmethod
@@ -116,12 +125,13 @@ class BatchPredictor(ABC):
         return found
 
     def contributions(self, matrix: Matrix) -> Matrix:
-        """Estimate what each feature adds to the prediction, and last the prediction of a row of zeros.
+        """Estimate what each feature adds to the prediction, and last the prediction of the base row.
 
         Shapley values sampled over permutations and their reverses (Castro et al. 2009, Mitchell et al. 2022,
-        arXiv:2104.12199), against the row of zeros, which is the average one where features are standardised. A row
-        sums to its prediction exactly; the shares are estimates, the same in every call. Of more features than
-        `alone`, as the pixels of a picture, neighbours enter together and share equally what they add.
+        arXiv:2104.12199), against `base_row`: zeros, the average row where features are standardised, or the means of
+        those that are not. A row sums to its prediction exactly; the shares are estimates, the same in every call. Of
+        more features than `alone`, as the pixels of a picture, neighbours enter together and share equally what they
+        add.
 
         Returns
         -------
@@ -142,8 +152,9 @@ class BatchPredictor(ABC):
         orders = [order for one in half for order in (one, one[::-1])]
         outputs = predict(matrix[:1]).shape[1]
         total = np.zeros((len(matrix), outputs, width + 1))
+        base = np.zeros(width) if self.base_row is None else self.base_row
         for position, row in enumerate(matrix):
-            out = _predicted_steps(row, groups, orders, predict, outputs)
+            out = _predicted_steps(row, base, groups, orders, predict, outputs)
             added = np.zeros((outputs, number_of))
             for number, order in enumerate(orders):
                 added[:, order] += np.diff(out[number], axis=0).T / len(orders)
@@ -155,12 +166,13 @@ class BatchPredictor(ABC):
 
 def _predicted_steps(
     row: Matrix,
+    base: Vector,
     groups: Sequence[npt.NDArray[np.intp]],
     orders: Sequence[npt.NDArray[np.intp]],
     predict: Callable[[Matrix], Scores],
     outputs: int,
 ) -> Scores:
-    """Predict the row of zeros and what it becomes as one group of features after the other enters, in each order.
+    """Predict the base row and what it becomes as one group of features after the other enters, in each order.
 
     So many rows are predicted together as take `_STEP_BYTES`, but never one alone: that may be the work of other code,
     with other last bits.
@@ -172,7 +184,7 @@ def _predicted_steps(
     each = len(groups) + 1
     out = np.empty((len(orders) * each, outputs))
     pieces = max(1, min(math.ceil(len(out) * row.nbytes / _STEP_BYTES), len(out) // 2))
-    current = np.zeros_like(row)
+    current = base.copy()
     for places in np.array_split(np.arange(len(out)), pieces):
         steps = np.empty((len(places), len(row)))
         for step, place in zip(steps, places.tolist(), strict=True):
@@ -181,7 +193,7 @@ def _predicted_steps(
                 group = groups[orders[number][entered - 1]]
                 current[group] = row[group]
             else:
-                current[:] = 0.0
+                current[:] = base
             step[:] = current
         out[places] = predict(steps)
     return out.reshape(len(orders), each, outputs)

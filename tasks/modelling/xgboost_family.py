@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,14 +13,14 @@ import numpy as np
 from pydantic import Field
 
 from expectations.errors import TrainingError
-from expectations.families import Matrix, Report, Rows, Scores, StopsEarly, Task
+from expectations.families import Matrix, Report, Rows, Scores, StopsEarly, Task, Vector
 from expectations.fields import Positive
 from tasks.modelling.importance import shares
 from tasks.modelling.processors import available_processors
 from tasks.modelling.xgboost_names import unknown_parameters
 from tasks.modelling.xgboost_trees import XGBoostTrees
 
-MODEL = "xgboost.json"
+MODEL, BASE_ROW = "xgboost.json", "base_row.json"
 _OF_CLASSES, _PLAIN = "multi:softprob", "reg:squarederror"
 _OBJECTIVES = {
     "binary_classification": "binary:logistic",
@@ -33,12 +35,15 @@ class FittedXGBoost(XGBoostTrees):
     """Trees of XGBoost that have learnt, run as they will be released."""
 
     def __init__(self, content: bytes, gains: Mapping[str, float], recipe: XGBoost, rows: Rows) -> None:
-        super().__init__(content)
+        super().__init__(content, _means(rows.matrix))
         self.recipe, self._content, self._gains, self._features = recipe, content, gains, rows.features
 
     def save(self, folder: Path) -> None:
-        """Write XGBoost's own JSON."""
+        """Write XGBoost's own JSON, and the average row beside it; null of a feature that was always missing."""
         (folder / MODEL).write_bytes(self._content)
+        row = [] if self.base_row is None else self.base_row.tolist()
+        said = [value if math.isfinite(value) else None for value in row]
+        (folder / BASE_ROW).write_text(json.dumps(said), encoding="utf-8")
 
     def importance(self) -> dict[str, float]:
         """Share of the total gain."""
@@ -167,8 +172,18 @@ class XGBoost(StopsEarly):
 
     @classmethod
     def load(cls, folder: Path) -> XGBoostTrees:
-        """Return a predictor of the JSON in `folder`, which needs no XGBoost."""
-        return XGBoostTrees((folder / MODEL).read_bytes())
+        """Return a predictor of the JSON in `folder`, which needs no XGBoost; bundles of before had no average row."""
+        path = folder / BASE_ROW
+        base = np.array(json.loads(path.read_bytes()), np.float64) if path.exists() else None
+        return XGBoostTrees((folder / MODEL).read_bytes(), base)
+
+
+def _means(matrix: Matrix) -> Vector:
+    """Return the mean of each feature where it is there, and NaN where it never is; shape (n_features,)."""
+    there = ~np.isnan(matrix)
+    number = there.sum(axis=0)
+    totals: Vector = np.where(there, matrix, 0.0).sum(axis=0)
+    return np.where(number > 0, totals / np.maximum(number, 1), np.nan)
 
 
 def _reporting(report: Report) -> Any:  # noqa: ANN401 - a class of XGBoost's, which may not be there

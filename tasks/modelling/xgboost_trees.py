@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.errors import BundleError
-from expectations.families import Matrix, Scores
+from expectations.families import Matrix, Scores, Vector
 from tasks.modelling.links import sigmoid, softmax_rows
-from tasks.modelling.predictors import BatchPredictor
+from tasks.modelling.predictors import AVERAGE_ROW, BatchPredictor, sampled
 
 _AT_ONCE = 1 << 20
 """Pairs of a row and a tree that are walked at once, at most."""
@@ -31,6 +31,8 @@ class XGBoostTrees(BatchPredictor):
     content : bytes
         What `Booster.save_raw("json")` gives, of a `gbtree` without categories, whose margin begins at `base_score`
         as it stands (of a classifier of two classes, at 0: `base_score` 0.5).
+    base_row : ndarray of shape (n_features,), optional
+        The average training row, which contributions start from; zeros without one.
 
     Raises
     ------
@@ -38,7 +40,9 @@ class XGBoostTrees(BatchPredictor):
         If it is of another kind.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, base_row: Vector | None = None) -> None:
+        if base_row is not None:
+            self.base_row, self.method = base_row, sampled(self.alone, AVERAGE_ROW)
         learner = json.loads(content)["learner"]
         booster, settings = learner["gradient_booster"], learner["learner_model_param"]
         objective = learner["objective"]["name"]

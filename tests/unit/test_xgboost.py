@@ -13,6 +13,8 @@ import pytest
 from expectations.errors import BundleError, TrainingError
 from expectations.families import Rows
 from tasks.modelling import xgboost_family, xgboost_names
+from tasks.modelling.calibrated import CalibratedPredictor
+from tasks.modelling.calibrations.platt import FittedPlatt
 from tasks.modelling.xgboost_family import XGBoost
 from tasks.modelling.xgboost_trees import XGBoostTrees
 
@@ -86,6 +88,28 @@ def test_it_stops_where_nothing_gets_better_and_says_how_it_goes(tmp_path: Path)
     assert max(shown, key=lambda name: shown[name]) == "b"
     again = found.recipe.fit(train, None, seed=0, report=lambda *_: None)
     np.testing.assert_array_equal(again.predict(train.matrix), found.predict(train.matrix))
+
+
+@needs_xgboost
+def test_what_features_add_starts_from_the_average_training_row(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    matrix = np.column_stack([random.normal(50.0, 1.0, 800), random.normal(0, 1, 800), np.full(800, np.nan)])
+    matrix[::7, 1] = np.nan
+    found = fitted(Rows(matrix, 3 * matrix[:, 0], ("far", "near", "none"), (), "regression", ()), rounds=100)
+    found.save(tmp_path)
+    loaded = XGBoost.load(tmp_path)
+    mean = [matrix[:, 0].mean(), np.nanmean(matrix[:, 1]), np.nan]
+    np.testing.assert_allclose(loaded.base_row, mean)
+    row = np.array([[52.0, 0.0, np.nan]])
+    ((*added, base),) = loaded.contributions(row)
+    assert base == pytest.approx(150.0, abs=0.5), "the mean of the labels"
+    assert base == loaded.predict_row(mean)
+    assert added == pytest.approx([6.0, 0.0, 0.0], abs=0.5)
+    calibrated = CalibratedPredictor(loaded, FittedPlatt(slope=1.0, intercept=0.0))
+    assert calibrated.base_row is loaded.base_row
+    assert "permutations, against the average training row; of more" in loaded.method == calibrated.method
+    (tmp_path / "base_row.json").unlink()  # of a bundle from before
+    assert XGBoost.load(tmp_path).contributions(row)[0, -1] < 145.0, "of a row of zeros"
 
 
 @needs_xgboost
