@@ -14,6 +14,7 @@ from tasks.bundles.manifest import MANIFEST
 from tasks.erasing.words import Words
 from tasks.stores.files import storing
 from tasks.stores.journal import is_segment
+from tasks.stores.releases import HISTORY
 
 _ELSEWHERE = {"lake", "platform.db", "mlflow.db", "prefect.db", "privacy.key", "service.key", "stack.key", "keys.json"}
 """What is looked into in another way, and secrets."""
@@ -89,6 +90,8 @@ def sweep(
         top = path.relative_to(home).parts[0]
         if sealed:
             _sweep_bundle(path, served, found, dry_run=dry_run)
+        elif path.name == HISTORY:
+            found.counts["states of earlier rows"] += 1  # written anew once the rows are erased
         elif top in _REMOVED:
             found.counts[_REMOVED[top]] += 1
             if not dry_run:

@@ -120,10 +120,12 @@ def forget(job: Job, person: Person, who: str, home: Path, *, dry_run: bool) -> 
             _write(job, before, who, "erasing")
         for part in parts:
             erase_rows(part.lake, job.usecase.spec, person, part.theirs, TABLES[:3], job.places.secret)
-            keep_history(Job(job.usecase.renamed(part.lake.usecase), job.places, job.as_of))
         _strike(job, person, home, parts, dry_run=False)
         for part in parts:
             erase_rows(part.lake, job.usecase.spec, person, part.theirs, TABLES[3:], job.places.secret)
+            keep_history(
+                Job(job.usecase.renamed(part.lake.usecase), job.places, job.as_of)
+            )  # of the rows that are left
             for table in TABLES:
                 purge(part.lake, table)
         _, left = _strike(job, person, home, parts, dry_run=False)  # of what ran meanwhile

@@ -10,6 +10,7 @@ from typing import Literal
 import polars as pl
 
 from expectations.durations import Duration
+from tasks.bundles.history_state import keep_history
 from tasks.erasing.holding_off import hold_off
 from tasks.erasing.training_sets import training_sets
 from tasks.stores.lake import Lake
@@ -32,7 +33,8 @@ def keep_within(job: Job) -> None:
     """Erase rows that are older than the use case keeps them, and note it in the ledger.
 
     No row is kept for longer than the span, and none for less than 23 parts of 24 of it. What reads older versions,
-    such as a training set, finds none any more: the ledger names those. While a turn is open nothing is erased.
+    such as a training set, finds none any more: the ledger names those. What the service looks back into is written
+    anew without them. While a turn is open nothing is erased.
 
     Raises
     ------
@@ -49,6 +51,8 @@ def keep_within(job: Job) -> None:
                 return
             if overdue:
                 _erase(job, kind, span)
+            if kind == "raw":
+                keep_history(job)  # it holds the newest rows of each entity, however old
             for table in _TABLES[kind]:
                 purge(job.lake, table)
 

@@ -22,12 +22,15 @@ from flows.cli import main
 from infra.environment import variables_of_children
 from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
+from tasks.bundles.history_state import keep_history
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.erasing import files, forgetting, retention, rows, words
 from tasks.erasing.person import find_person
 from tasks.erasing.retention import keep_within
 from tasks.erasing.words import Words, strike_from_platform
+from tasks.preprocessing.history.series import EntitySeries, ticks_of
+from tasks.preprocessing.history.state import from_bytes
 from tasks.stores import rewriting
 from tasks.stores.backups import note_backup
 from tasks.stores.desired_state import Served
@@ -207,6 +210,35 @@ def test_no_byte_of_them_is_left_and_nobody_else_loses_a_row(folder: Path, home:
     load_bundle(Releases(home / "releases").bundle("orders", champion), champion).prove()
 
     assert "nothing of them is here" in call("--where", f'customer = "{NAME}"', "--yes").output
+
+
+def looked_back_into(folder: Path, home: Path, history: dict[str, object]) -> tuple[Job, Callable[[], EntitySeries]]:
+    """Collect and answer where a column looks back; returns what reads what the service looks back into."""
+    change(folder, history={"before": history})
+    job = Job(load_use_case(str(folder)), Settings().places(), instant("2024-02-12"))
+    fill(folder, home)
+    keep_history(job)
+
+    def read() -> EntitySeries:
+        (series,) = from_bytes(job.releases.history("orders").read_bytes()).values()
+        return series
+
+    return job, read
+
+
+def test_who_is_forgotten_is_out_of_what_the_service_looks_back_into(folder: Path, home: Path, call: Call) -> None:
+    _, state = looked_back_into(folder, home, {"of": "amount", "by": ["phone", "customer"], "rows": 2})
+    theirs, kept = f"{PHONE}\0{NAME}", f"555-9\0{OTHER}"
+    assert {*state().entities} >= {theirs, kept}
+    looked = json.loads(call("--where", f'customer = "{NAME}"', "--dry-run", "--json").stdout)
+    assert (looked["counts"]["states of earlier rows"], looked["left"]) == (1, [])
+
+    done = call("--where", f'customer = "{NAME}"', "--yes", "--json")
+
+    assert done.exit_code == 0, done.output
+    assert theirs not in state().entities
+    assert kept in state().entities
+    assert naming(home) == []
 
 
 def test_they_are_not_collected_again_and_others_are(folder: Path, home: Path, call: Call) -> None:
@@ -687,6 +719,15 @@ def test_rows_are_kept_no_longer_than_declared(folder: Path, home: Path) -> None
     assert lake.scan("raw").collect()["time"].min() >= since
     keep_within(job)
     assert len(Settings().platform().entries("orders", kind="retention")) == 2
+
+
+def test_what_the_service_looks_back_into_is_kept_no_longer_either(folder: Path, home: Path) -> None:
+    change(folder, retention={"raw": "20d"})
+    job, state = looked_back_into(folder, home, {"of": "amount", "by": ["id"], "rows": 1})
+    since = ticks_of(instant("2024-01-23"))
+    assert state().times.min() < since, "the newest row of each entity, however old"
+    keep_within(job)
+    assert state().times.min() >= since
 
 
 def test_what_a_killed_look_erased_is_removed_by_the_next(

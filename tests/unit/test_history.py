@@ -26,6 +26,7 @@ from tasks.bundles.row_frames import jsonable
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import predict_frame
+from tasks.preprocessing.history.series import series_of
 from tasks.preprocessing.history.state import FORMAT, from_bytes, to_bytes
 from tasks.stores.desired_state import Served
 from tasks.stores.known import Known
@@ -288,6 +289,35 @@ def test_who_explains_needs_all_that_is_looked_back_at(learnt: Learnt, monkeypat
     without(path, "temp")
     status, said = explanations.Explanations().reply(asked, b"")
     assert (status, b"StorageError" in said) == (explanations.FAILED, True)
+
+
+def test_numbers_of_a_state_begin_where_they_need_no_copy_whatever_stands_before_them() -> None:
+    """Each look-up of one row would copy the whole column."""
+    rows = pl.DataFrame({"at": [NOW, NOW], "who": ["a", "b"], "x": [1.0, 2.0]}).with_columns(
+        pl.col("at").dt.cast_time_unit("us")
+    )
+    for length in range(1, 10):
+        series = series_of(rows, "x", ("who",), "at")
+        (found,) = from_bytes(to_bytes({("x" * length, ("who",)): series})).values()
+        assert found.times.flags.aligned, length
+        assert found.values.flags.aligned, length
+        assert found.entities == series.entities
+        assert found.times.tolist() == series.times.tolist()
+
+
+def test_a_state_names_entities_as_their_values_are_and_the_format_before_is_read() -> None:
+    """Whoever looks for a person in files finds each value, whole."""
+    rows = pl.DataFrame({"at": [NOW], "who": ["Zoë"], "where": ["Zürich"], "x": [1.0]})
+    series = series_of(rows.with_columns(pl.col("at").dt.cast_time_unit("us")), "x", ("who", "where"), "at")
+    content = to_bytes({("x", ("who", "where")): series})
+    assert '["Zoë", "Zürich"]'.encode() in content
+    said = {"of": "x", "by": ["who", "where"], "since": None, "until": 7, "entities": ["Zoë\0Zürich"], "rows": [1]}
+    header = json.dumps({"format": 1, "series": [said]}).encode()
+    rest = b"".join((len(header).to_bytes(8, "little"), header, series.times.tobytes(), series.values.tobytes()))
+    (before,) = from_bytes(hashlib.sha256(rest).digest() + rest).values()
+    (now,) = from_bytes(content).values()
+    assert before.entities == now.entities == series.entities == {"Zoë\0Zürich": (0, 1)}
+    assert (before.until, before.values.tolist()) == (7, [1.0])
 
 
 @pytest.mark.parametrize(

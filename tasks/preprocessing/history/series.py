@@ -14,7 +14,7 @@ from expectations.errors import TrainingError
 from tasks.preprocessing.history.aggregates import Floats, Places
 
 _EPOCH, _TICK = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-_BETWEEN = "\0"
+BETWEEN = "\0"
 """Between the values of an entity: no text that is collected or asked has it."""
 _CODE = "_entity"
 SECOND = 1_000_000
@@ -44,7 +44,7 @@ def entity_of(values: Sequence[object]) -> str | None:
             found.append(str(int(value)) if value.is_integer() else repr(value))
         else:
             found.append(str(value))
-    return _BETWEEN.join(found)
+    return BETWEEN.join(found)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The state of history as a file: what the service looks back into, bounded to what requests can need.
 
-After 32 bytes, the SHA-256 of the rest, and 8 bytes that say how long it is, stands a header in JSON; then, series by
-series, the times (int64) and the values (float64) of all rows, little-endian.
+After 32 bytes, the SHA-256 of the rest, and 8 bytes that say how long it is, stands a header in JSON, which spaces
+bring to whole 8 bytes; then, series by series, the times (int64) and the values (float64) of all rows, little-endian.
+An entity is the list of the values that name it, as they are, so that whoever looks for a person finds them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import numpy as np
 from expectations.errors import StateError
 from expectations.history import HistoryColumn
 from tasks.preprocessing.history.earlier_rows import SeriesKey, key_of
-from tasks.preprocessing.history.series import SECOND, EntitySeries
+from tasks.preprocessing.history.series import BETWEEN, SECOND, EntitySeries
 
-FORMAT = 1
-_DIGEST, _LENGTH = 32, 8
+FORMAT = 2
+_NAMED_AS_ONE = 1
+"""The format before, in which an entity's values stood in one text; numbers could begin at any byte."""
+_DIGEST, _LENGTH, _WIDTH = 32, 8, 8
 
 
 def bounded(
@@ -55,12 +58,13 @@ def to_bytes(series: Mapping[SeriesKey, EntitySeries]) -> bytes:
                 "by": by,
                 "since": each.since,
                 "until": each.until,
-                "entities": list(each.entities),
+                "entities": [entity.split(BETWEEN) for entity in each.entities],
                 "rows": [after - first for first, after in bounds],
             }
         )
         parts += [each.times.astype("<i8").tobytes(), each.values.astype("<f8").tobytes()]
-    header = json.dumps({"format": FORMAT, "series": said}).encode()
+    header = json.dumps({"format": FORMAT, "series": said}, ensure_ascii=False).encode()
+    header += b" " * (-len(header) % _WIDTH)  # numbers that begin elsewhere are copied at each look
     rest = b"".join((len(header).to_bytes(_LENGTH, "little"), header, *parts))
     return hashlib.sha256(rest).digest() + rest
 
@@ -84,7 +88,7 @@ def from_bytes(content: bytes) -> dict[SeriesKey, EntitySeries]:
     at = _LENGTH + int.from_bytes(rest[:_LENGTH], "little")
     try:
         header = json.loads(bytes(rest[_LENGTH:at]))
-        if header["format"] == FORMAT:
+        if header["format"] in (_NAMED_AS_ONE, FORMAT):
             return _series(header["series"], rest, at)
         found = f"format {header['format']}"
     except (KeyError, TypeError, ValueError) as error:
@@ -97,7 +101,7 @@ def _series(said: list[dict[str, Any]], rest: memoryview, at: int) -> dict[Serie
     for each in said:
         entities, begin = {}, 0
         for entity, rows in zip(each["entities"], each["rows"], strict=True):
-            entities[entity] = begin, begin + rows
+            entities[entity if isinstance(entity, str) else BETWEEN.join(entity)] = begin, begin + rows
             begin += rows
         times, values = (np.frombuffer(rest, kind, begin, at + place * 8 * begin) for place, kind in enumerate(_KINDS))
         at += 16 * begin
