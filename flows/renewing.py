@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from expectations.errors import ReleaseError, UnreachableError
+from tasks.bundles.intervals_in_force import KEPT, RELEASED
 from tasks.deployment.releasing_intervals import release_intervals, restore_intervals
 from tasks.monitoring.renewing import renew_intervals
 from tasks.stores.ledger import INTERVALS, Entry
@@ -22,7 +23,13 @@ def renew(job: Job) -> str | None:
         if learnt is None:
             return None
         key = f"{job.name}/{INTERVALS}/{learnt.bundle[:12]}/{job.as_of.isoformat()}"
-        entry = Entry(key, job.name, job.as_of, INTERVALS, "released", learnt.cause, learnt.summary, learnt.evidence)
+        action = KEPT if learnt.intervals is None else RELEASED
+        entry = Entry(key, job.name, job.as_of, INTERVALS, action, learnt.cause, learnt.summary, learnt.evidence)
+        if learnt.intervals is None:
+            with job.database.transaction() as connection:
+                job.database.write(connection, entry)
+            say_stage("intervals: %s", learnt.summary)
+            return None
         generation = release_intervals(job, learnt.bundle, learnt.intervals, entry)
     except (ReleaseError, UnreachableError) as error:  # of the service, which alerts on its own what it refuses
         say_stage("intervals: %s", error)

@@ -17,6 +17,9 @@ from tasks.modelling.intervals import Intervals
 from tasks.stores.database import Database
 from tasks.stores.ledger import INTERVALS, Entry
 
+RELEASED, KEPT = "released", "kept"
+"""What came of an attempt to learn intervals: others answer, or those of before stay."""
+
 
 @dataclass(frozen=True)
 class IntervalsInForce:
@@ -51,7 +54,12 @@ class IntervalsInForce:
 
 def intervals_in_force(database: Database, usecase: str, bundle: str) -> IntervalsInForce:
     """Return which intervals of a bundle answered since when, as the ledger has it."""
-    found = releases_of_intervals(database, usecase, bundle)
+    return in_force(attempts_at_intervals(database, usecase, bundle))
+
+
+def in_force(attempts: Sequence[Entry]) -> IntervalsInForce:
+    """Return which intervals of a bundle answered since when, of what `attempts_at_intervals` returns."""
+    found = [each for each in attempts if each.action == RELEASED]
     learnt = (Intervals.model_validate(each.evidence["intervals"]) for each in found)
     return IntervalsInForce(tuple(each.as_of for each in found), tuple(learnt))
 
@@ -62,7 +70,7 @@ def learnt_intervals(database: Database, usecase: str, bundle: str) -> Intervals
     return found[-1] if found else None
 
 
-def releases_of_intervals(database: Database, usecase: str, bundle: str) -> Sequence[Entry]:
-    """Return when a bundle got other intervals, oldest first."""
+def attempts_at_intervals(database: Database, usecase: str, bundle: str) -> Sequence[Entry]:
+    """Return when a bundle's intervals were to learn, oldest first, also where they were kept as they were."""
     found = (each for each in database.entries(usecase, kind=INTERVALS) if each.evidence["bundle"] == bundle)
     return sorted(found, key=lambda each: each.as_of)

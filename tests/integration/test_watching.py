@@ -341,7 +341,8 @@ def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champio
     now = job.releases.desired(job.name)
     assert now.champion.model_copy(update={"intervals": None}) == before.champion
     assert (now.generation, now.previous) == (before.generation + 1, before.previous)
-    (entry,) = (each for each in job.database.entries(job.name) if each.kind == "interval")
+    few, entry = (each for each in job.database.entries(job.name) if each.kind == "interval")
+    assert (few.action, few.cause, few.evidence["until"], few.evidence["level"]) == ("kept", "few", None, 0.9)
     assert (entry.action, entry.cause, entry.turn) == ("released", "narrow", None)
     assert Intervals.model_validate(entry.evidence["intervals"]) == now.champion.intervals
     assert job.database.turns(job.name) == []
@@ -350,6 +351,34 @@ def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champio
     assert april["value"] < later["value"]
     assert later["declared"] == 0.9
     assert "learnt again from" in CliRunner().invoke(why, [job.name]).output
+
+
+def test_intervals_that_stay_as_they_are_wait_as_long_and_their_level_moves(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releasing_intervals, "await_generation", lambda *_: None)  # there is no service here
+    job = changed(job, evaluation__intervals=LearningIntervals())
+    served(job, "2011-04-01", "2011-06-01")
+    assert renew(job.moved(instant("2011-05-01"))) is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(renewing, "learn_again", lambda *_, **__: "what the older rows taught is worse")
+        assert renew(job.moved(instant("2011-05-02"))) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(renewing, "answers_of", None)  # no row is read
+        assert renew(job.moved(instant("2011-05-02T12:00"))) is None
+    first, stayed = job.database.entries(job.name, kind="interval")
+    covered = stayed.evidence["covered"]
+    assert (stayed.action, "intervals" in stayed.evidence) == ("kept", False)
+    assert stayed.evidence["level"] == pytest.approx(first.evidence["level"] + 0.1 * (0.9 - covered))
+    champion = job.releases.desired(job.name).champion
+    assert champion.intervals == learnt_intervals(job.database, job.name, champion.bundle)
+    assert renew(job.moved(instant("2011-05-03"))) is not None
+    next_one = job.database.entries(job.name, kind="interval")[-1].evidence
+    assert next_one["level"] == pytest.approx(stayed.evidence["level"] + 0.1 * (0.9 - next_one["covered"]))
+    assert "24 truths" in job.database.entries(job.name, kind="interval")[-1].summary
+    words = "stay as they are: what the older rows taught is worse"
+    assert words in CliRunner().invoke(why, [job.name]).output
+    assert words in Client(application(Settings())).get(f"/usecases/{job.name}").text
 
 
 def test_a_bundle_without_intervals_of_its_own_learns_again_as_often_as_others(
