@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 FILES = ("model.onnx", "onnx/model.onnx")
 """Where a folder in the layout of Hugging Face has a network as ONNX."""
-_REMEMBERED = 16_384
-"""Texts whose vectors a process keeps while models learn: 50 MB of 384 numbers each."""
+_REMEMBERED_BYTES = 50_000_000
+"""Of tokens and their vectors that a process keeps while models learn: some 14,000 texts of 128 tokens, 384 numbers."""
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 
 Vectors = npt.NDArray[np.float64]
@@ -124,26 +125,54 @@ def _inputs(session: onnxruntime.InferenceSession) -> dict[str, type]:
     return {name: kinds[kind] for name, kind in given.items()}
 
 
-class Remembering:
-    """Remembers the vectors of texts while models learn: folds, trials and holdouts ask of the same ones again."""
+@dataclass
+class KnownTexts:
+    """Vectors of texts by their tokens, and how many bytes these are."""
 
-    _known: ClassVar[OrderedDict[tuple[str, bytes], Vectors]] = OrderedDict()
+    vectors: dict[bytes, Vectors] = field(default_factory=dict)
+    size: int = 0
+
+
+class Remembering:
+    """Remembers the vectors of texts while models learn: folds, trials and holdouts ask of the same ones again.
+
+    They ask in the same order, so where there are more than are kept the first ones stay: were they given up for later
+    ones, each would be gone when it is asked of again. Of several networks that which was asked least lately makes
+    room.
+    """
+
+    _networks: ClassVar[OrderedDict[str, KnownTexts]] = OrderedDict()
+    _lock: ClassVar = threading.Lock()
 
     def __init__(self, content: bytes, embedder: TextEmbedder) -> None:
-        self._digest, self._embedder = hashlib.sha256(content).hexdigest(), embedder
+        self.embedder, self._digest = embedder, hashlib.sha256(content).hexdigest()
 
     def __call__(self, tokens: Matrix) -> Matrix:
         """Return what `TextEmbedder.embed` does."""
-        found = np.empty((len(tokens), self._embedder.width))
+        with self._lock:
+            known = self._networks.setdefault(self._digest, KnownTexts())
+            self._networks.move_to_end(self._digest)
+        found = np.empty((len(tokens), self.embedder.width))
         for at, row in enumerate(tokens):
-            key = (self._digest, row.astype(np.int32).tobytes())
-            vector = self._known.get(key)
+            key = row.astype(np.int32).tobytes()
+            vector = known.vectors.get(key)
             if vector is None:
-                vector = self._known[key] = self._embedder.embed(row[None])[0]
-                if len(self._known) > _REMEMBERED:
-                    self._known.popitem(last=False)
+                vector = self.embedder.embed(row[None])[0]
+                self._keep(known, key, vector)
             found[at] = vector
         return found
+
+    def _keep(self, known: KnownTexts, key: bytes, vector: Vectors) -> None:
+        size = len(key) + vector.nbytes
+        with self._lock:
+            while sum(each.size for each in self._networks.values()) + size > _REMEMBERED_BYTES:
+                oldest = next(iter(self._networks))
+                if oldest == self._digest:
+                    return
+                del self._networks[oldest]
+            if key not in known.vectors:
+                known.vectors[key] = vector
+                known.size += size
 
 
 class TextPredictor(BatchPredictor):
@@ -197,13 +226,13 @@ class FittedTextBackbone(TextPredictor):
     def __init__(
         self,
         content: bytes,
-        embedder: TextEmbedder,
+        embed: Remembering,
         places: TextPlaces,
         head: FittedLinear,
         recipe: Backbone,
         rows: Rows,
     ) -> None:
-        super().__init__(embedder, places, head, Remembering(content, embedder))
+        super().__init__(embed.embedder, places, head, embed)
         self.recipe, self._content, self._fitted, self._features = recipe, content, head, rows.features
 
     def save(self, folder: Path) -> None:
@@ -227,12 +256,12 @@ def fit_text(
     content: bytes, recipe: Backbone, column: str, train: Rows, learn: Callable[[Rows], FittedLinear]
 ) -> FittedTextBackbone:
     """Run all texts through the network once, and learn the head of what it says."""
-    embedder, places = TextEmbedder(content), places_of(column, train)
-    names = [f"{column}_vector_{at}" for at in range(embedder.width)]
+    embed, places = Remembering(content, TextEmbedder(content)), places_of(column, train)
+    names = [f"{column}_vector_{at}" for at in range(embed.embedder.width)]
     names += [train.features[at] for at in places.others]
-    seen = np.hstack([Remembering(content, embedder)(train.matrix[:, places.tokens]), train.matrix[:, places.others]])
+    seen = np.hstack([embed(train.matrix[:, places.tokens]), train.matrix[:, places.others]])
     head = learn(replace(train, matrix=seen, features=tuple(names)))
-    return FittedTextBackbone(content, embedder, places, head, recipe, train)
+    return FittedTextBackbone(content, embed, places, head, recipe, train)
 
 
 def load_text(settings: dict[str, Sequence[int]], content: bytes, head: AdditivePredictor) -> TextPredictor:

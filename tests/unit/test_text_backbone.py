@@ -1,7 +1,9 @@
 """Texts through a network that others trained: tokens and graph go into the bundle, and a linear head learns."""
 
 import csv
+import hashlib
 import json
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from expectations.errors import TrainingError, UseCaseError
 from expectations.families import Rows
 from expectations.loading import load_use_case
 from expectations.parts import FitContext
+from tasks.modelling import text_backbone
 from tasks.modelling.backbone import Backbone
+from tasks.modelling.text_backbone import Remembering, TextEmbedder
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.steps import tokens
@@ -142,6 +146,50 @@ def test_what_each_token_adds_is_said_exactly(tmp_path: Path) -> None:
     shown = found.importance()
     assert sum(shown.values()) == pytest.approx(1.0)
     assert shown["x"] < 0.1
+
+
+def test_a_vocabulary_is_read_once_however_often_rows_are_made() -> None:
+    program, train = tokenized(texts())
+    known = tokens._tokenizer.cache_info()
+    for _ in range(3):
+        np.testing.assert_array_equal(program.transform(texts()), train.matrix)
+        program.compile()
+    assert tokens._tokenizer.cache_info().misses == known.misses
+
+
+def test_vectors_are_remembered_in_the_next_fold_as_far_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    embedders = [TextEmbedder(network(tmp_path / "n.onnx").read_bytes()) for _ in range(2)]
+    asked = list[bytes]()
+    embed = embedders[0].embed
+    monkeypatch.setattr(embedders[0], "embed", lambda rows: (asked.append(rows.tobytes()), embed(rows))[1])
+    rows = np.array([[1, 4 + at % 4, 4 + at // 4] for at in range(12)], float)
+    each = 3 * 4 + 2 * 8
+    monkeypatch.setattr(text_backbone, "_REMEMBERED_BYTES", 8 * each)
+    monkeypatch.setattr(Remembering, "_networks", OrderedDict())
+    first = Remembering(b"one network", embedders[0])
+    np.testing.assert_array_equal(first(rows), embed(rows))
+    assert len(asked) == 12
+    np.testing.assert_array_equal(first(rows), embed(rows))
+    assert len(asked) == 12 + 4, "eight of twelve are still there"
+    other = Remembering(b"another network", embedders[1])
+    other(rows[:2])
+    first(rows[:4])
+    assert len(asked) == 16 + 4, "the network asked least lately made room"
+    other(rows[:2])
+    first(rows[:4])
+    assert len(asked) == 20, "there is room for both"
+
+
+def test_a_network_is_hashed_once_a_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path, hashed = network(tmp_path / "n.onnx"), list[int]()
+    sha256 = hashlib.sha256
+    monkeypatch.setattr(
+        text_backbone.hashlib, "sha256", lambda content: (hashed.append(len(content)), sha256(content))[1]
+    )
+    fitted(declared(path), tokenized(texts())[1])
+    assert hashed.count(len(path.read_bytes())) == 1
 
 
 def test_of_several_classes_each_has_contributions(tmp_path: Path) -> None:

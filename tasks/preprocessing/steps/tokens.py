@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import polars as pl
@@ -118,6 +119,7 @@ class Tokens(FeatureStep):
         )
 
 
+@lru_cache(maxsize=4)
 def _tokenizer(text: str, at_most: int) -> Tokenizer:
     from tokenizers import Tokenizer
 
