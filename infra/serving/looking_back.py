@@ -17,7 +17,10 @@ from tasks.preprocessing.history.series import EntitySeries, entity_of, ticks_of
 from tasks.preprocessing.history.state import from_bytes, mark_of
 from tasks.stores.files import storing
 
-_STEP_ROWS = 32
+_STEP_VALUES = 20_000
+"""After looking at so many the worker sees to others: some tenths of a millisecond."""
+_LOOK_VALUES = 500
+"""To look something up takes as long as so many values do."""
 _log = logging.getLogger("driftwheel.serving")
 
 
@@ -143,30 +146,34 @@ class RowHistory:
 
     def fill(self, rows: Sequence[object]) -> None:
         """Fill rows, in place."""
+        for _ in self.fill_in_steps(rows):
+            pass
+
+    def fill_in_steps(self, rows: Sequence[object]) -> Steps[None]:
+        """Do what `fill` does, in steps of as many values as are looked at; all rows see one state."""
         if not self or self.kept is None:
             return
-        series = self.kept.series
+        series, looked = self.kept.series, 0
         for row in rows:
             text = getattr(row, self._clock) if self._clock is not None else None
             at = time.time_ns() // 1000 if text is None else ticks_of(datetime.fromisoformat(text))
             for field, how, key, by in self._plan:
-                setattr(row, field, self._seen(series[key], how, [getattr(row, each) for each in by], at))
+                if looked >= _STEP_VALUES:
+                    yield
+                    looked = 0
+                value, many = self._seen(series[key], how, [getattr(row, each) for each in by], at)
+                setattr(row, field, value)
+                looked += many + _LOOK_VALUES
 
-    def fill_in_steps(self, rows: Sequence[object]) -> Steps[None]:
-        """Do what `fill` does, in steps."""
-        for first in range(0, len(rows) if self else 0, _STEP_ROWS):
-            self.fill(rows[first : first + _STEP_ROWS])
-            yield
-
-    def _seen(self, series: EntitySeries, how: LookBack, entity: Sequence[object], at: int) -> float | None:
+    def _seen(self, series: EntitySeries, how: LookBack, entity: Sequence[object], at: int) -> tuple[float | None, int]:
         if series.since is not None and how.oldest(at) < series.since:
             self._count("before")
-            return None
+            return None, 0
         if series.until is not None and how.newest(at) >= series.until:
             self._count("behind")
         name = entity_of(entity)
         if name is None:
-            return None
+            return None, 0
         bounds = series.entities.get(name)
         if bounds is None:
             self._count("unseen")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
@@ -80,7 +80,10 @@ class Known:
         if not wanted:
             return self._collected(table, version, columns, since, until)
         looked_back = {name: self.spec.looked_back[name] for name in wanted}
-        earlier = self.earlier(looked_back, version if table == "clean" else None)
+        bounded = since is not None and all(column.window is not None for column in looked_back.values())
+        back = timedelta(seconds=max(column.seconds_back for column in looked_back.values()))
+        oldest = since - back if since is not None and bounded else None
+        earlier = self.earlier(looked_back, version if table == "clean" else None, oldest)
         by = [name for column in looked_back.values() for name in column.by]
         held = None if columns is None else [name for name in (*columns, *by, earlier.clock) if name not in wanted]
         frame = self._collected(table, version, held, since, until)
@@ -88,13 +91,17 @@ class Known:
         frame = frame.map_batches(earlier.beside, schema=schema)
         return frame if columns is None else frame.select(list(dict.fromkeys(columns)))
 
-    def earlier(self, columns: Mapping[str, HistoryColumn], version: int | None = None) -> EarlierRows:
+    def earlier(
+        self, columns: Mapping[str, HistoryColumn], version: int | None = None, since: datetime | None = None
+    ) -> EarlierRows:
         """Read what some columns look back at: clean rows, as known now.
 
         Parameters
         ----------
         version : int, optional
             Of the clean table; the newest where not given.
+        since : datetime, optional
+            The oldest event time that is looked at; all where not given.
 
         Raises
         ------
@@ -109,7 +116,7 @@ class Known:
             with self.lake.reading("clean"):
                 present = self.lake.scan("clean", version).collect_schema().names()
                 read = [name for name in columns_read(columns) if name in present]
-                rows = self._collected("clean", version, [*read, clock], None, None).collect()
+                rows = self._collected("clean", version, [*read, clock], since, None).collect()
         return EarlierRows.of(columns, rows, clock)
 
     def complete_until(self, of: str) -> int:

@@ -5,17 +5,21 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
 
 from expectations.errors import StateError, TrainingError, TurnTakenError, UseCaseError
+from expectations.history import HistoryColumn
 from expectations.loading import LoadedUseCase, load_use_case
 from infra.serving import explanations
+from infra.serving.looking_back import KeptHistory, RowHistory
 from infra.serving.models import Model
 from infra.serving.mounts import Mounts
 from infra.settings import Settings
@@ -26,7 +30,8 @@ from tasks.bundles.row_frames import jsonable
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import predict_frame
-from tasks.preprocessing.history.series import series_of
+from tasks.preprocessing.history.earlier_rows import EarlierRows
+from tasks.preprocessing.history.series import EntitySeries, series_of, ticks_of
 from tasks.preprocessing.history.state import FORMAT, from_bytes, to_bytes
 from tasks.stores.desired_state import Served
 from tasks.stores.known import Known
@@ -365,6 +370,46 @@ def test_what_was_collected_counts_and_not_who_writes_when(learnt: Learnt, unhas
     assert model.reader.history.counts == {"behind": 3}, "two days before what was collected last are kept"
 
 
+def test_rows_of_long_windows_are_filled_in_more_steps(tmp_path: Path) -> None:
+    """Each step holds up whoever else asks the worker."""
+
+    @dataclass
+    class Row:
+        usual: float | None = None
+
+    minutes = np.arange(20_000, dtype=np.int64) * 60_000_000
+    series = EntitySeries({"": (0, len(minutes))}, minutes + ticks_of(datetime.now(UTC)) - minutes[-1], minutes * 1.0)
+    fields = {"of": "x", "window": "7d", "as": "sum"}
+    row_history = RowHistory({"usual": HistoryColumn.model_validate(fields)}, {"usual": "usual"}, "at")
+    row_history.kept = KeptHistory(tmp_path)
+    row_history.kept.series = {("x", ()): series}
+    rows = [Row() for _ in range(12)]
+    steps = list(row_history.fill_in_steps(rows))
+    assert all(row.usual for row in rows)
+    assert 4 <= len(steps) <= 12, "of 12 times 10,080 values"
+    series.entities[""] = 0, 3
+    assert not list(row_history.fill_in_steps(rows)), "short ones are filled at once"
+
+
+def test_of_windows_no_more_is_read_than_they_hold(learnt: Learnt, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, since, known = [], NOW - timedelta(days=3), learnt.job.known
+    whole = known.rows(columns=["time", "usual", "warmth", "newest"])
+
+    def earlier(*arguments: Any) -> EarlierRows:
+        read.append(looked_up(*arguments))
+        return read[-1]
+
+    looked_up = Known.earlier
+    monkeypatch.setattr(Known, "earlier", earlier)
+    for columns in (["usual", "warmth"], ["usual", "newest"]):
+        found = known.rows(columns=["time", *columns], since=since)
+        assert found.equals(whole.select("time", *columns).filter(pl.col("time") >= since)), columns
+    oldest = ticks_of(since - timedelta(days=7, hours=1))
+    bounded, open_ = (min(each.times.min() for each in one.series.values()) for one in read)
+    assert oldest <= bounded < oldest + 2 * 3600 * 1_000_000
+    assert open_ < oldest, "the newest value may be however old"
+
+
 def test_a_column_that_the_champion_reads_is_not_declared_anew(learnt: Learnt) -> None:
     spec, manifest = learnt.job.usecase.spec, learnt.bundle.manifest
     refuse_redefined(manifest, spec)
@@ -375,14 +420,18 @@ def test_a_column_that_the_champion_reads_is_not_declared_anew(learnt: Learnt) -
         refuse_redefined(manifest, spec.model_copy(update={"history": other}))
 
 
-def test_errors_are_smaller_than_without_earlier_rows(learnt: Learnt, tmp_path: Path) -> None:
-    usecase = learnt.job.usecase
+def reading_none(usecase: LoadedUseCase, name: str = "lagged", **changes: Any) -> LoadedUseCase:
+    """Return a use case whose features read nothing of earlier rows."""
     without = tuple(
         step.model_copy(update={"numeric": ("temp", "hum")}) if "newest" in step.reads({}) else step
         for step in usecase.spec.features
     )
-    plain = usecase.spec.model_copy(update={"history": {}, "features": without})
-    other = LoadedUseCase(plain, usecase.folder, usecase.suite, usecase.digest)
+    plain = usecase.spec.model_copy(update={"name": name, "features": without, **changes})
+    return LoadedUseCase(plain, usecase.folder, usecase.suite, usecase.digest)
+
+
+def test_errors_are_smaller_than_without_earlier_rows(learnt: Learnt, tmp_path: Path) -> None:
+    other = reading_none(learnt.job.usecase, history={})
     bundle, _, _ = released(other, learnt.rows.drop(*HISTORY), tmp_path / "plain", anew=True)
     assert learnt.bundle.manifest.metrics["rmse"] < 0.8 * bundle.manifest.metrics["rmse"]
 

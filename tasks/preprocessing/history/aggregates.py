@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ class Aggregate(ABC):
     """Sums up values, oldest first; of none there is nothing to say (but how many they are)."""
 
     @abstractmethod
-    def of_values(self, values: Sequence[float]) -> float:
+    def of_values(self, values: Floats) -> float:
         """Return it for one window, NaN where there is none."""
 
     @abstractmethod
@@ -69,12 +69,17 @@ def fold(
     return result
 
 
+def _added_up(values: Floats) -> float:
+    """Return the sum of one value after the other; neither NumPy's `sum`, by pairs, nor Python's adds like that."""
+    return float(np.add.accumulate(values)[-1])
+
+
 class LastValue(Aggregate):
     """The newest value."""
 
-    def of_values(self, values: Sequence[float]) -> float:
+    def of_values(self, values: Floats) -> float:
         """Return it for one window."""
-        return values[-1] if len(values) else math.nan
+        return float(values[-1]) if len(values) else math.nan
 
     def of_windows(self, values: Floats, first: Places, after: Places) -> Floats:
         """Return it for many windows."""
@@ -87,7 +92,7 @@ class LastValue(Aggregate):
 class HowMany(Aggregate):
     """How many values there are, 0 where there is none."""
 
-    def of_values(self, values: Sequence[float]) -> float:
+    def of_values(self, values: Floats) -> float:
         """Return it for one window."""
         return float(len(values))
 
@@ -100,12 +105,9 @@ class HowMany(Aggregate):
 class Total(Aggregate):
     """The sum."""
 
-    def of_values(self, values: Sequence[float]) -> float:
+    def of_values(self, values: Floats) -> float:
         """Return it for one window."""
-        found = 0.0
-        for value in values:  # not `sum`, which from Python 3.12 on compensates what is lost
-            found += value
-        return found if len(values) else math.nan
+        return _added_up(values) if len(values) else math.nan
 
     def of_windows(self, values: Floats, first: Places, after: Places) -> Floats:
         """Return it for many windows."""
@@ -116,7 +118,7 @@ class Total(Aggregate):
 class Average(Aggregate):
     """The arithmetic mean."""
 
-    def of_values(self, values: Sequence[float]) -> float:
+    def of_values(self, values: Floats) -> float:
         """Return it for one window."""
         return _SUM.of_values(values) / len(values) if len(values) else math.nan
 
@@ -128,14 +130,12 @@ class Average(Aggregate):
 class SampleDeviation(Aggregate):
     """The sample standard deviation, of two values or more: squared distances to the mean, by one value less."""
 
-    def of_values(self, values: Sequence[float]) -> float:
+    def of_values(self, values: Floats) -> float:
         """Return it for one window."""
         if len(values) < 2:
             return math.nan
-        mean, found = _MEAN.of_values(values), 0.0
-        for value in values:
-            found += (value - mean) * (value - mean)
-        return math.sqrt(found / (len(values) - 1))
+        off = values - _MEAN.of_values(values)
+        return math.sqrt(_added_up(off * off) / (len(values) - 1))
 
     def of_windows(self, values: Floats, first: Places, after: Places) -> Floats:
         """Return it for many windows."""
@@ -153,9 +153,9 @@ class SampleDeviation(Aggregate):
 class Least(Aggregate):
     """The least value."""
 
-    def of_values(self, values: Sequence[float]) -> float:
+    def of_values(self, values: Floats) -> float:
         """Return it for one window."""
-        return min(values, default=math.nan)
+        return float(values.min()) if len(values) else math.nan
 
     def of_windows(self, values: Floats, first: Places, after: Places) -> Floats:
         """Return it for many windows."""
@@ -166,9 +166,9 @@ class Least(Aggregate):
 class Greatest(Aggregate):
     """The greatest value."""
 
-    def of_values(self, values: Sequence[float]) -> float:
+    def of_values(self, values: Floats) -> float:
         """Return it for one window."""
-        return max(values, default=math.nan)
+        return float(values.max()) if len(values) else math.nan
 
     def of_windows(self, values: Floats, first: Places, after: Places) -> Floats:
         """Return it for many windows."""

@@ -58,8 +58,8 @@ class LookBack:
         """Return the newest time that a row at a time sees."""
         return at - self.until if self.itself else at - self.until - 1
 
-    def one(self, series: EntitySeries, bounds: tuple[int, int], at: int) -> float | None:
-        """Return what a row at a time sees of an entity; None where that is nothing.
+    def one(self, series: EntitySeries, bounds: tuple[int, int], at: int) -> tuple[float | None, int]:
+        """Return what a row at a time sees of an entity, and of how many values; None where that is nothing.
 
         Parameters
         ----------
@@ -73,7 +73,10 @@ class LookBack:
             begin = max(end - 1, 0)
         else:
             begin = int(np.searchsorted(times, at - self.until - self.span, side="right"))
-        return finite(self.aggregate.of_values(series.values[first + begin : first + max(end, begin)].tolist()))
+        end = max(end, begin)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = self.aggregate.of_values(series.values[first + begin : first + end])
+        return finite(found), end - begin
 
     def many(self, series: EntitySeries, bounds: tuple[int, int], at: Places) -> tuple[Places, Places]:
         """Return where the values begin and end that rows at some times see of an entity."""
@@ -101,7 +104,7 @@ def look_back(column: HistoryColumn, series: EntitySeries, entity: Sequence[obje
     """
     name = entity_of(entity)
     bounds = None if name is None else series.entities.get(name, NO_BOUNDS)
-    return None if bounds is None else LookBack.of(column).one(series, bounds, ticks_of(at))
+    return None if bounds is None else LookBack.of(column).one(series, bounds, ticks_of(at))[0]
 
 
 def look_back_in(column: HistoryColumn, series: EntitySeries, rows: pl.DataFrame, clock: str) -> pl.Series:
