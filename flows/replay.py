@@ -31,6 +31,7 @@ from flows.replay_windows import between, plan_windows, read_history
 from flows.stage import open_job
 from infra.settings import Settings
 from tasks.bundles.bundle import Bundle
+from tasks.bundles.champion import released_champion
 from tasks.bundles.history_state import keep_history
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.files import storing
@@ -109,7 +110,7 @@ def _walk(
     for number, window in enumerate(windows, 1):
         due = job.usecase.spec.label.available_after.after(window.end)
         with part(f"window {number} of {len(windows)}"):
-            if job.usecase.spec.history:
+            if looks_back(job):
                 bring_ahead(usecase, job, moment, due)
             send(job, world, moment, due, frozen, traffic, batch)
             verdict = loop(usecase, due, namespace)
@@ -133,6 +134,12 @@ def _walk(
     if compare:
         story.compare = compare_policies(job, windows, frozen, world, story.metric)
     return story
+
+
+def looks_back(job: Job) -> bool:
+    """Whether the champion reads earlier rows: what is declared and read by no feature the service keeps nothing of."""
+    champion = released_champion(job) if job.usecase.spec.history else None
+    return champion is not None and bool(champion.manifest.history)
 
 
 def bring_ahead(usecase: str, job: Job, since: datetime, due: datetime) -> None:

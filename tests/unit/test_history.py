@@ -18,6 +18,7 @@ import yaml
 from expectations.errors import StateError, TrainingError, TurnTakenError, UseCaseError
 from expectations.history import HistoryColumn
 from expectations.loading import LoadedUseCase, load_use_case
+from flows.replay import looks_back
 from infra.serving import explanations
 from infra.serving.looking_back import KeptHistory, RowHistory
 from infra.serving.models import Model
@@ -428,6 +429,22 @@ def reading_none(usecase: LoadedUseCase, name: str = "lagged", **changes: Any) -
     )
     plain = usecase.spec.model_copy(update={"name": name, "features": without, **changes})
     return LoadedUseCase(plain, usecase.folder, usecase.suite, usecase.digest)
+
+
+def test_a_replay_brings_rows_ahead_for_a_champion_that_reads_earlier_ones(learnt: Learnt, tmp_path: Path) -> None:
+    """The service keeps nothing of what is declared and read by no feature: it would be waited for in vain."""
+    unread = reading_none(learnt.job.usecase, "unread")
+    job = Job(unread, learnt.job.places, NOW)
+    bundle, _, _ = released(unread, learnt.rows, tmp_path / "unread", anew=True)
+    assert not looks_back(job), "no champion yet"
+    job.releases.add(job.name, bundle.folder, bundle.digest)
+    job.releases.set_desired(job.name, champion=Served(bundle=bundle.digest, version="1"))
+    assert unread.spec.history
+    assert not looks_back(job)
+    assert serve(mounts := Mounts(job.releases), "unread") is not None
+    assert mounts.by_name["unread"].describe()["history"] == ""
+    assert looks_back(learnt.job)
+    job.releases.forget(job.name)
 
 
 def test_errors_are_smaller_than_without_earlier_rows(learnt: Learnt, tmp_path: Path) -> None:
