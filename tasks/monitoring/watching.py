@@ -13,7 +13,7 @@ import msgspec
 from expectations.windows import Window
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.champion import answering_manifests, refuse_redefined
-from tasks.bundles.intervals_in_force import intervals_in_force
+from tasks.bundles.intervals_in_force import IntervalsInForce, intervals_in_force
 from tasks.monitoring.alerting import end_of_others, end_undeclared, note_run, note_window
 from tasks.monitoring.explaining import explain_window
 from tasks.monitoring.looking import PATIENCE, look
@@ -63,12 +63,14 @@ def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurem
                 if earlier.window not in due_windows:
                     _improve(best, earlier, greater)
     bundles: dict[str, Bundle] = {}
+    in_force: dict[str, IntervalsInForce] = {}
     holdouts: dict[str, Mapping[str, Any]] = {}
     measured = []
     for each in due:
         if each.bundle not in bundles:
             bundles[each.bundle] = load_bundle(job.releases.bundle(job.name, each.bundle), each.bundle)
             refuse_redefined(bundles[each.bundle].manifest, spec)
+            in_force[each.bundle] = intervals_in_force(job.database, job.name, each.bundle)
             holdouts[each.bundle] = read_holdout(bundles[each.bundle]) if spec.monitoring.looked_at else {}
         year = _of_the_year(past, each.window)
         found = measure(
@@ -83,7 +85,7 @@ def _measure_windows(job: Job, champion: str, lake: PinnedLake) -> list[Measurem
             classes,
             year,
             holdouts[each.bundle],
-            intervals_in_force(job.database, job.name, each.bundle),
+            in_force[each.bundle],
         )
         explained = explain_window(found, year, spec, bundles[each.bundle], lake, job.as_of, cutoffs)
         found = msgspec.structs.replace(found, causes=explained)

@@ -54,6 +54,7 @@ from tasks.monitoring import deciding, harvesting, measuring, parting, renewing,
 from tasks.monitoring.alerting import note_unmatched
 from tasks.stores import tables
 from tasks.stores.alerts import Channel, deliver
+from tasks.stores.database import Database
 from tasks.stores.desired_state import CandidateState, Served
 from tasks.stores.finding_kinds import describe
 from tasks.stores.harvest import harvest
@@ -351,6 +352,22 @@ def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champio
     assert april["value"] < later["value"]
     assert later["declared"] == 0.9
     assert "learnt again from" in CliRunner().invoke(why, [job.name]).output
+
+
+def test_the_intervals_of_a_bundle_are_read_once_for_all_its_windows_and_once_to_learn(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: list[str | None] = []
+    entries = Database.entries
+    monkeypatch.setattr(
+        Database, "entries", lambda *given, **named: kinds.append(named.get("kind")) or entries(*given, **named)
+    )
+    job = changed(job, monitoring__every=Duration.parse("1d"), evaluation__intervals=LearningIntervals())
+    served(job, "2011-04-01", "2011-04-04")
+    assert len(watching.measure_windows(job)) == 3
+    assert kinds.count("interval") == 1
+    renewing.renew_intervals(job)
+    assert kinds.count("interval") == 2
 
 
 def test_intervals_that_stay_as_they_are_wait_as_long_and_their_level_moves(
