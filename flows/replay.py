@@ -145,8 +145,8 @@ def looks_back(job: Job) -> bool:
 def bring_ahead(usecase: str, job: Job, since: datetime, due: datetime) -> None:
     """Bring in a window's rows before it is sent, and wait until the service looks back into them.
 
-    A live service learns of rows as time goes by; a window is sent at once. What a row sees is looked up as of its own
-    time, so rows that are there early change nothing of it.
+    A live service learns of rows as time goes by; a window is sent at once. A row sees only what lies `known_after`
+    before its own time, so rows that are there early change nothing of it; corrected ones are seen as they are now.
     """
     collect(usecase, due, None, job.name, announce=False)
     mark = keep_history(job.moved(due), since=since)

@@ -96,6 +96,9 @@ class Known:
     ) -> EarlierRows:
         """Read what some columns look back at: clean rows, as known now.
 
+        Of a corrected row that is the version collected last by `as_of`, whichever row looks back: `known_after` is to
+        be longer than corrections take.
+
         Parameters
         ----------
         version : int, optional

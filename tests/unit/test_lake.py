@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from expectations.errors import LakeError
+from expectations.history import HistoryColumn
 from expectations.loading import LoadedUseCase
 from tasks.stores import lake as lake_module
 from tasks.stores import table_settings, upkeep
@@ -126,6 +127,16 @@ def test_of_several_versions_of_a_key_the_newest_batch_wins(lake: Lake, bikes: L
     lake.append("clean", newer, transactions={"clean": 2})
     seen = Known(lake, bikes.spec, instant("2011-04-01")).rows()
     assert seen["bikers"].to_list() == [99.0, 1.0, 2.0]
+
+
+def test_a_corrected_row_is_looked_back_at_as_it_is_known_now(lake: Lake, bikes: LoadedUseCase) -> None:
+    """Also by rows from before the correction; before it was collected its first version is."""
+    spec = bikes.spec.model_copy(update={"history": {"before": HistoryColumn(of="temp", rows=1)}})
+    lake.append("clean", rows(lake, 3), transactions={"clean": 1})
+    corrected = rows(lake, 1, batch=2).with_columns(temp=pl.lit(0.9), **{COLLECTED: pl.lit(instant("2011-03-11"))})
+    lake.append("clean", corrected.with_columns(pl.col(COLLECTED).dt.cast_time_unit("us")), transactions={"clean": 2})
+    seen = [Known(lake, spec, instant(day)).rows()["before"].to_list() for day in ("2011-03-10", "2011-03-12")]
+    assert seen == [[None, 0.5, 0.5], [None, 0.9, 0.5]]
 
 
 def test_a_hash_follows_values_not_memory(lake: Lake) -> None:
