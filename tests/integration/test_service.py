@@ -63,7 +63,7 @@ class Running:
                 *options,
             ]
         )
-        self.wait(lambda: httpx.get(f"{self.url}/readyz").status_code == 200)
+        self.wait(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, 60)  # a busy machine takes its time
 
     def wait(self, done: Callable[[], bool], seconds: float = 20) -> None:
         end = time.monotonic() + seconds
