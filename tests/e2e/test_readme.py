@@ -240,7 +240,7 @@ ELSEWHERE = {
 BY_HAND = {
     f"make bench{each}"
     for each in (
-        *("", "-causes", "-estimates", "-interference", "-intervals", "-judgement", "-new"),
+        *("", "-causes", "-data", "-estimates", "-interference", "-intervals", "-judgement", "-new"),
         *("-policies", "-ray", "-serving", "-streams", "-suggest", "-warm", "-windows"),
     )
 } | {"make torture", "make tour"}
