@@ -38,16 +38,13 @@ def repeated(request: Callable[[], T], seconds: float = SECONDS) -> T:
     httpx.HTTPError
         The last one.
     """
-    deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
+    pauses = _Pauses(seconds)
     while True:
         try:
             return request()
         except httpx.HTTPError as error:
-            wait = _spread(pause)
-            if not is_transient(error) or time.monotonic() + wait > deadline:
-                raise
+            wait = pauses.after(error)
         time.sleep(wait)
-        pause = min(2 * pause, _MAX_PAUSE)
 
 
 async def repeated_while_busy(request: Callable[[], Awaitable[T]], seconds: float = SECONDS) -> T:
@@ -58,20 +55,28 @@ async def repeated_while_busy(request: Callable[[], Awaitable[T]], seconds: floa
     httpx.HTTPError
         The last one.
     """
-    deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
+    pauses = _Pauses(seconds)
     while True:
         try:
             return await request()
         except httpx.HTTPStatusError as error:
-            wait = _spread(pause)
-            if not is_transient(error) or time.monotonic() + wait > deadline:
-                raise
+            wait = pauses.after(error)
         await asyncio.sleep(wait)
-        pause = min(2 * pause, _MAX_PAUSE)
 
 
-def _spread(pause: float) -> float:
-    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - that several do not come back at once
+class _Pauses:
+    """How long to wait before each next try, longer and longer, until a deadline."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline, self._pause = time.monotonic() + seconds, _FIRST_PAUSE
+
+    def after(self, error: httpx.HTTPError) -> float:
+        """Return the seconds to wait after a fault; raises it where it does not pass, or no time is left."""
+        wait = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - that several do not come back at once
+        if not is_transient(error) or time.monotonic() + wait > self._deadline:
+            raise error
+        self._pause = min(2 * self._pause, _MAX_PAUSE)
+        return wait
 
 
 def server_error(expected: str, error: httpx.HTTPError, remedy: str, login: str) -> DriftwheelError:
