@@ -145,7 +145,9 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _refuse(self, answer: bytes) -> None:
         """Hear nothing more, and end the connection: after a reply that is due, else after this answer."""
-        if not self._ends_after_what_is_due():
+        if self._unread:  # it has had its answer
+            self.transport.close()
+        elif not self._ends_after_what_is_due():
             self.transport.write(answer)
             self.transport.close()
         self._deaf, self.arriving_since = True, None
@@ -154,7 +156,8 @@ class BoundedConnection(HttpToolsProtocol):
         """End the connection after an answer whose request is still arriving: the rest of it is thrown away.
 
         Closed at once the kernel would reset it, and of clients that send all before they read (Python's own, and what
-        builds on it) none would see the answer. It is closed once the rest is there, by the client, or as late.
+        builds on it) none would see the answer. It is closed once the rest is there or is no HTTP, by the client, or as
+        late.
         """
         self._deaf = self._unread = True
         if self.transport.can_write_eof():
@@ -166,7 +169,9 @@ class BoundedConnection(HttpToolsProtocol):
         """Refuse what is no HTTP; a reply that is still due goes first, and then the connection ends."""
         if self._deaf and self.transport.is_closing():
             return
-        if not self._ends_after_what_is_due():
+        if self._unread:  # it has had its answer
+            self.transport.close()
+        elif not self._ends_after_what_is_due():
             self.transport.write(NO_HTTP)
             self.transport.close()
 
@@ -198,7 +203,7 @@ class BoundedConnection(HttpToolsProtocol):
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
             self.headers.append((name, value))
-        elif self._header_bytes > MAX_HEADER_BYTES and not self._deaf:
+        elif self._header_bytes > MAX_HEADER_BYTES and (self._unread or not self._deaf):
             self._refuse(TOO_LARGE)
 
     def on_chunk_complete(self) -> None:

@@ -88,7 +88,7 @@ class Connection(BoundedConnection):
 
     def data_received(self, data: bytes) -> None:
         """Answer a request whose head is known, or parse what came; refuse headers that go on beyond the limit."""
-        if self._deaf:
+        if self._deaf and not self._unread:
             return
         between = self.arriving_since is None
         if between and self._answers_at_sight(data):

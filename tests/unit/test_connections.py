@@ -83,7 +83,14 @@ class Wire(asyncio.Transport):
         self.half = False
         """Whether it is closed for what is written alone, and what still comes is read."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is written."""
+        return self.closed or self.half
+
     def write(self, data: Any) -> None:
+        if self.half:
+            raise RuntimeError("Cannot call write() after write_eof()")
         if not self.closed:
             self.written += data
 
@@ -97,7 +104,7 @@ class Wire(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
-        self.closed = self.half = True  # for whoever writes
+        self.half = True
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"peername": (self.address, 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
@@ -200,7 +207,7 @@ def test_a_known_head_changes_no_answer(requests: list[bytes], cuts: list[tuple[
                 for _ in range(4):
                     await asyncio.sleep(0)
         connection.connection_lost(None)
-        return wire.written, wire.closed, echo.at_sight
+        return wire.written, wire.ended, echo.at_sight
 
     *knowing, at_sight = asyncio.run(answers(forgetful=False))
     *parsing, never = asyncio.run(answers(forgetful=True))
@@ -240,7 +247,7 @@ def test_a_large_body_is_looked_at_once_and_refused_before_it_is_whole(*, refuse
 
     echo, wire = asyncio.run(ask())
     assert echo.looked == [80_000]
-    assert wire.written.startswith(b"HTTP/1.1 400") == wire.closed == refuses
+    assert wire.written.startswith(b"HTTP/1.1 400") == wire.half == refuses
 
 
 @pytest.mark.parametrize("before", [b"", HEADS[0] % 2 + b"{}"], ids=["first", "after another"])
@@ -257,15 +264,12 @@ def test_the_body_of_a_request_that_was_refused_by_its_key_is_not_looked_at(befo
 
     echo, wire = asyncio.run(ask())
     assert echo.looked == []
-    assert wire.closed
+    assert wire.half
     assert wire.written.rpartition(b"HTTP/1.1 ")[2].startswith(b"401")
     assert wire.written.count(b"HTTP/1.1 ") == 1 + bool(before)
 
 
-REST = b" " * 900_000
-
-
-@pytest.mark.parametrize("end", ["it is whole", "its client", "it is late", "the service"])
+@pytest.mark.parametrize("end", ["it is whole", "it is whole later", "its client", "it is late", "the service"])
 def test_what_still_comes_of_a_refused_request_is_thrown_away_until(end: str) -> None:
     """A connection that is closed before is reset, and its client may never see the answer."""
 
@@ -277,23 +281,45 @@ def test_what_still_comes_of_a_refused_request_is_thrown_away_until(end: str) ->
             connection.data_received(HEADS[0] % 2 + b"{}")
         else:
             connection.data_received(HEADS[0] % 1_000_000 + b" " * 100_000)
-            assert wire.half
             written = wire.written
-            connection.data_received(REST + HEADS[0] % 2 + b"{}")
-            assert (wire.half, wire.written) == (True, written)
+            connection.data_received(b" " * 899_999)
+            assert (wire.half, wire.closed, wire.written) == (True, False, written)
             if end == "its client":
                 assert not connection.eof_received()  # which closes it
                 return
-            if end == "it is late":
+            if end == "it is whole later":
+                connection.data_received(b" " + HEADS[0] % 2 + b"{}")  # what follows is not answered
+            elif end == "it is late":
                 _age(connection, REQUEST_SECONDS + 1)
                 assert cut_late([connection]) == 1
             else:
                 connection.shutdown()
         assert wire.closed
-        assert not wire.half
-        assert wire.written.count(b"HTTP/1.1 401") == 1
+        assert wire.written.count(b"HTTP/1.1 ") == wire.written.count(b"HTTP/1.1 401") == 1
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "rest", [b"zz\r\n", b"1\r\nxyz\r\n", b"0\r\n" + b"a: b\r\n" * 20_000], ids=["size", "end", "endless"]
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_is_no_http_behind_a_refused_head_is_answered_no_more(rest: bytes, *, apart: bool) -> None:
+    """The answer was given, and nothing can be written after it."""
+
+    async def ask() -> Wire:
+        echo = Echo()
+        echo.revoked = True
+        connection, wire = open_one(echo)
+        head = (HEADS[0] % 2).replace(b"content-length: 2", b"transfer-encoding: chunked")
+        assert b"chunked" in head
+        for piece in (head, rest) if apart else (head + rest,):
+            connection.data_received(piece)
+        return wire
+
+    wire = asyncio.run(ask())
+    assert wire.closed
+    assert wire.written.count(b"HTTP/1.1 ") == wire.written.count(b"HTTP/1.1 401") == 1
 
 
 def test_heads_that_never_come_again_take_no_memory() -> None:
