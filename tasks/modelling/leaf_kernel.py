@@ -5,11 +5,11 @@ decision trees, JMLR 24), which is TracIn (Pruthi et al. 2020) for boosted trees
 falls into; that moves the predictions of all rows in this leaf, and these want to be moved by the gradient of their
 loss. So, to first order and with the splits as they are, the loss of the unseen rows falls by
 
-    sum over trees of  rate * (g + h * leaf) / H  *  G
+    sum over trees of  rate * (g + h * leaf) / (H + l2)  *  G
 
-with a row's gradient g and curvature h before the tree, the leaf's value (before `rate`), the curvatures H of all that
-taught the leaf, and the gradients G of the unseen rows in it. It takes one pass over the leaves: no two rows are ever
-compared.
+with a row's gradient g and curvature h before the tree, each times the row's weight, the leaf's value (before `rate`),
+the curvatures H of all that taught the leaf, and the gradients G of the unseen rows in it. It takes one pass over the
+leaves: no two rows are ever compared.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def leaf_values(
     trees: int,
     rate: float,
     classes: int,
+    weight: Vector | None = None,
+    l2: float = 0.0,
 ) -> Vector:
     """Return by how much each row that was learnt from lowered the mean loss of unseen rows.
 
@@ -50,38 +52,43 @@ def leaf_values(
         Learning rate.
     classes : int
         How many; 0 of a regression.
+    weight : ndarray of shape (n_learnt,), optional
+        What each row that was learnt from counted; 1 each where not given. Unseen rows count alike.
+    l2 : float
+        What the trees were penalised by for large leaves (`lambda_l2`).
     """
     scored = classes if classes > 2 else 1
     mine, theirs = (
         booster.predict(rows, pred_leaf=True, num_iteration=trees).reshape(len(rows), -1).astype(np.int64)
         for rows, _ in (learnt, unseen)
     )
-    start = _begin(learnt[1], classes)
+    counted = np.ones(len(mine)) if weight is None else weight
+    start = _begin(learnt[1], counted, classes)
     scores, others = (np.tile(start, (len(label), 1)) for _, label in (learnt, unseen))
     value = np.zeros(len(mine))
     for tree in range(mine.shape[1]):
         column = tree % scored
         if column == 0:
-            slopes, curves = _slopes(scores, learnt[1], classes)
+            slopes, curves = (counted[:, None] * each for each in _slopes(scores, learnt[1], classes))
             wanted, _ = _slopes(others, unseen[1], classes)
         here, there = mine[:, tree], theirs[:, tree]
         leaves = int(max(here.max(), there.max())) + 1
         moved = np.array([booster.get_leaf_output(tree, leaf) for leaf in range(leaves)])
         if tree < scored:  # the first tree has the start in its leaves
             moved -= start[column]
-        weight = np.bincount(here, curves[:, column], leaves) + _TINY
-        pull = np.bincount(there, wanted[:, column], leaves) / weight
+        curved = np.bincount(here, curves[:, column], leaves) + l2 + _TINY
+        pull = np.bincount(there, wanted[:, column], leaves) / curved
         value += rate * pull[here] * (slopes[:, column] + curves[:, column] * moved[here] / rate)
         scores[:, column] += moved[here]
         others[:, column] += moved[there]
     return value / len(theirs)
 
 
-def _begin(label: Vector, classes: int) -> Vector:
-    """Return what LightGBM begins with: the mean label, or the logarithm of how often each class is."""
+def _begin(label: Vector, weight: Vector, classes: int) -> Vector:
+    """Return what LightGBM begins with, of weighted rows: the mean label, or the logarithm of each class's share."""
     if classes == 0:
-        return np.array([label.mean()])
-    share = np.clip(np.bincount(label.astype(np.int64), minlength=classes) / len(label), _TINY, 1)
+        return np.array([np.average(label, weights=weight)])
+    share = np.clip(np.bincount(label.astype(np.int64), weight, classes) / weight.sum(), _TINY, 1)
     return np.log(share) if classes > 2 else np.array([np.log(share[1] / share[0])])
 
 

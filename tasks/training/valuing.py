@@ -18,10 +18,12 @@ from tasks.evaluation.splits import hold_back
 from tasks.modelling.boosted_trees import FittedTrees
 from tasks.modelling.leaf_kernel import leaf_values
 from tasks.stores.progress import part
-from tasks.training.labelled import labels, of_known_classes, training_window
+from tasks.training.labelled import labels, of_known_classes, row_weights, training_window
 from tasks.training.learning import fit_model
 
 WORST_ROWS = 20
+_UNKNOWN = ("objective", "boosting", "scale_pos_weight", "is_unbalance", "linear_tree", "boost_from_average")
+"""LightGBM's own parameters under which rows move leaves, or trees begin, otherwise than the kernel knows."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,24 @@ def value_rows(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> Valued:
     Raises
     ------
     TrainingError
-        If the champion is no boosted trees of an objective whose gradients are known here, or rows are too few.
+        If the champion is no boosted trees of an objective whose gradients are known here, classes are weighed, or
+        rows are too few.
     """
     recipe = champion.recipe
     settings = recipe.model_dump()
-    odd = [name for name in ("objective", "boosting") if name in settings.get("params", {})]
+    odd = [name for name in _UNKNOWN if name in settings.get("params", {})]
     if recipe.family != "lightgbm" or settings.get("objective") not in (None, "l2") or odd:
         found = f"{recipe.family} with {', '.join(odd)}" if odd else recipe.family
         raise TrainingError(
             "a champion of boosted trees (lightgbm) with the objective of its kind of problem",
             found if recipe.family != "lightgbm" or odd else f"the objective {settings['objective']}",
             "Rows are valued by the leaves they share; of other models nothing is known here",
+        )
+    if spec.model.weights is not None and spec.model.weights.classes is not None:
+        raise TrainingError(
+            "rows whose classes count alike, or weights of rows alone (`column`, `half_life`)",
+            "`model.weights.classes`, after which probabilities are corrected",
+            "Rows are valued by the trees' own probabilities; of corrected ones nothing is known here",
         )
     older, newest = hold_back(rows, spec, spec.evaluation.holdout)
     if len(newest) < spec.evaluation.min_rows:
@@ -117,6 +126,8 @@ def value_rows(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> Valued:
             trees=trained.fitted.recipe.rounds,
             rate=trained.fitted.recipe.learning_rate,
             classes=len(trained.classes),
+            weight=row_weights(learnt, spec, trained.classes),
+            l2=trained.fitted.recipe.l2,
         )
     order = np.argsort(values, kind="stable")[:WORST_ROWS]
     keys = learnt.select(spec.keys)[order.tolist()].with_columns(value=pl.Series(values[order]))
