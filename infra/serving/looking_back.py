@@ -41,15 +41,28 @@ class KeptHistory:
         self.needed: dict[SeriesKey, str] = {}
         """Series that models look back into, and a column that does."""
         self._stamp: tuple[int, int] | None = None
+        self._refused: tuple[tuple[int, int], set[SeriesKey]] | None = None
+        """Which file was read and not taken, and what was needed then."""
         self._trouble = ""
 
     def is_stale(self) -> bool:
         """Whether the file is another one than was read; where it is away what was read stays."""
         try:
-            found = self.path.stat()
+            return self._stamp_of_file() != self._stamp
         except OSError:
             return False
-        return (found.st_mtime_ns, found.st_ino) != self._stamp
+
+    def is_due(self) -> bool:
+        """Whether it is stale, and was not refused as it is: that costs as much as to read it."""
+        try:
+            found = self._stamp_of_file()
+        except OSError:
+            return False
+        return found != self._stamp and (found, {*self.needed}) != self._refused
+
+    def _stamp_of_file(self) -> tuple[int, int]:
+        found = self.path.stat()
+        return found.st_mtime_ns, found.st_ino
 
     def read(self) -> None:
         """Read the file, where it holds what is needed; else what was read before stays.
@@ -62,8 +75,17 @@ class KeptHistory:
             If it cannot be read.
         """
         with storing("read the history that is looked back into in", self.path):
-            found = self.path.stat()
+            stamp = self._stamp_of_file()
             content = self.path.read_bytes()
+        try:
+            series = self._series(content)
+        except StateError:
+            self._refused = stamp, {*self.needed}
+            raise
+        self.series, self.mark = series, mark_of(content)
+        self._stamp, self._refused = stamp, None
+
+    def _series(self, content: bytes) -> Mapping[SeriesKey, EntitySeries]:
         series = from_bytes(content)
         lacking = [name for key, name in self.needed.items() if key not in series]
         if lacking:
@@ -72,17 +94,20 @@ class KeptHistory:
                 "a state without them",
                 "Collect again: it is written anew",
             )
-        self.series, self.mark = series, mark_of(content)
-        self._stamp = found.st_mtime_ns, found.st_ino
+        return series
 
     def refresh(self) -> None:
-        """Read the file if it changed; where it cannot be read, say so, and keep what was read before."""
-        if not self.is_stale():
+        """Read the file if it changed; where it cannot be read, say so, and keep what was read before.
+
+        One that is damaged or lacks something is read again once it changes, or something else is needed; one on a
+        disk that cannot be read, at each call.
+        """
+        if not self.is_due():
             return
         try:
             self.read()
             self._trouble = ""
-        except (StateError, StorageError) as error:  # tried again: the next collection writes it anew
+        except (StateError, StorageError) as error:  # the next collection writes it anew
             if self._trouble != str(error):
                 self._trouble = str(error)
                 _log.error("%s is looked back into as it was: %s", self.path, error)

@@ -285,6 +285,45 @@ def test_a_state_that_lacks_what_is_looked_back_at_is_not_taken(
     assert not model.reader.history.kept.is_stale(), "a whole one is"
 
 
+def test_a_state_that_was_refused_is_read_again_once_it_or_what_is_needed_changes(
+    learnt: Learnt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read and hash it at each look would take a good part of a second of each worker."""
+    keep_history(learnt.job)
+    kept, reads = KeptHistory(learnt.job.releases.history("lagged")), list[Path]()
+    kept.read()
+    kept.require(learnt.bundle.manifest.history)
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or read_bytes(path))
+    whole = read_bytes(kept.path)
+    for damaged in (whole[:-1] + b"x", to_bytes({key: each for key, each in kept.series.items() if key[0] != "temp"})):
+        reads.clear()
+        replace_file(kept.path, damaged)
+        kept.refresh()
+        kept.refresh()
+        assert len(reads) == 1
+        assert kept.is_stale()
+    with pytest.raises(StateError):
+        kept.read()
+    kept.needed = {key: name for key, name in kept.needed.items() if key[0] != "temp"}
+    kept.refresh()
+    assert not kept.is_stale(), "nothing needs any more what is lacking"
+
+    def away(path: Path) -> bytes:
+        reads.append(path)
+        raise OSError("a disk that is away")
+
+    monkeypatch.setattr(Path, "read_bytes", away)
+    replace_file(kept.path, whole)
+    reads.clear()
+    kept.refresh()
+    kept.refresh()
+    assert len(reads) == 2, "a disk may be there again at any time"
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    kept.refresh()
+    assert not kept.is_stale()
+
+
 def test_who_explains_needs_all_that_is_looked_back_at(learnt: Learnt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explanations, "bound_memory", lambda _: None)
     path, bundle = learnt.job.releases.history("lagged"), learnt.bundle
