@@ -13,9 +13,9 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic, sleep
 from typing import Any
 
 import psutil
@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from expectations.errors import DriftwheelError, UnreachableError
 from flows.dead_runs import lives
+from flows.prefect_runs import CLOCK_MARGIN
 from infra import clock_watch
 from infra.settings import Settings
 from tasks.stores.database import Database
@@ -58,18 +59,25 @@ class FlowContainers:
 
     def __init__(self, pool: str) -> None:
         self._pool = pool
+        self._seen: dict[str, float] = {}
+        """When each was first found, by the monotonic clock."""
 
     def at_work(self, database: Database) -> bool:
-        """Whether a flow is at work in one of them.
+        """Whether a flow is at work in one of them, or may be about to begin.
+
+        One that was just started has said of none yet that it is at work; within `CLOCK_MARGIN` it has, or it waits.
 
         Raises
         ------
         UnreachableError
             If the engine does not answer.
         """
-        present = database.present()
         with self._containers() as found:
-            return any(run in present for run in found)
+            now = monotonic()
+            self._seen = {run: self._seen.get(run, now) for run in found}
+        present = database.present()  # asked after: it holds whichever began meanwhile
+        latest = now - CLOCK_MARGIN.total_seconds()
+        return any(run in present or since > latest for run, since in self._seen.items())
 
     def end_with_those_that_wait(self) -> None:
         """End the containers, of which none works, then this process."""
@@ -138,7 +146,7 @@ def end_when_idle(
     """
     try:
         while _may_work(settings, working):
-            time.sleep(every)
+            sleep(every)
     except BaseException:
         _log.critical("whether a flow is at work cannot be seen: this process ends", exc_info=True)
         raise

@@ -178,7 +178,8 @@ def test_a_worker_of_containers_ends_once_none_of_its_flows_works_with_those_tha
     """It was to be started anew by hand, once its clock was set back."""
     engine, asked = Engine(None), list[bool]()
     ended = answer(engine)
-    monkeypatch.setattr(worker_clock.time, "sleep", lambda _: look())
+    monkeypatch.setattr(worker_clock, "sleep", lambda _: look())
+    monkeypatch.setattr(worker_clock, "monotonic", lambda: 100.0 * len(asked))
     monkeypatch.setattr(sys, "argv", ["worker_clock.py", *worker_command("ours", "2")[3:]])
     monkeypatch.setattr(worker_clock, "Settings", lambda: SimpleNamespace(platform=lambda: database))
     database.enter("at work", "rentals", Process("a-container", 1, 0.0))
@@ -201,6 +202,32 @@ def test_a_worker_of_containers_ends_once_none_of_its_flows_works_with_those_tha
     assert engine.killed == ["at work", "waits"]  # none of them works by now
     assert engine.closed == 4
     assert "an answer of the engine" in caplog.text
+
+
+def test_a_container_that_is_just_beginning_is_not_ended(
+    database: Database, answer: Callable[[Engine], list[bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a minute to say that it is at work; what is of its name later, once it was gone, has one of its own."""
+    engine, moment = Engine(["waits"]), [0.0]
+    answer(engine)
+    monkeypatch.setattr(worker_clock, "monotonic", lambda: moment[0])
+    containers = worker_clock.FlowContainers("ours")
+
+    def works(at: float, *runs: str) -> bool:
+        moment[0], engine.runs = at, list(runs)
+        return containers.at_work(database)
+
+    assert works(1000, "waits")
+    assert works(1059, "waits", "begins")
+    assert works(1061, "waits", "begins")
+    assert works(1118, "waits", "begins")
+    database.enter("begins", "rentals", Process("a-container", 1, 0.0))
+    assert works(1200, "waits", "begins")
+    database.leave("begins")
+    assert not works(1210, "waits", "begins")
+    assert not works(1220)
+    assert works(1230, "waits")
+    assert not works(1290, "waits")
 
 
 ROOT = Path(__file__).parents[2]
