@@ -11,7 +11,7 @@ import polars as pl
 
 from expectations.history import HistoryColumn
 from tasks.bundles.champion import manifests_of
-from tasks.preprocessing.history.earlier_rows import key_of
+from tasks.preprocessing.history.earlier_rows import key_of, oldest_read
 from tasks.preprocessing.history.series import NO_ROWS, ticks_of
 from tasks.preprocessing.history.state import bounded, mark_of, to_bytes
 from tasks.stores.files import storing
@@ -27,6 +27,7 @@ _WORK = "history"
 def keep_history(job: Job, *, bundles: Sequence[str] = (), since: datetime | None = None) -> str:
     """Write what rows from now on can see of clean rows, for all models that are served or may be.
 
+    Where that is what is written already the file stays as it is: each worker reads one that was replaced.
     Rows are read and written under one lock: who reads later, such as after an erasure, writes later.
 
     Parameters
@@ -59,16 +60,18 @@ def _write(job: Job, path: Path, columns: list[HistoryColumn], since: datetime |
             path.unlink(missing_ok=True)
         return ""
     known, seen = job.known, _collected_until(job)
-    as_collected = replace(known, as_of=seen)
-    earlier = known.earlier({str(place): column for place, column in enumerate(columns)}).series
+    as_collected, oldest = replace(known, as_of=seen), since or seen - SLACK
+    numbered = {str(place): column for place, column in enumerate(columns)}
+    earlier = known.earlier(numbered, since=oldest_read(columns, oldest)).series
     series = {
         key: replace(earlier.get(key, NO_ROWS), until=as_collected.complete_until(key[0]))
         for key in map(key_of, columns)
     }
-    content = to_bytes(bounded(series, columns, ticks_of(since or seen - SLACK)))
+    content = to_bytes(bounded(series, columns, ticks_of(oldest)))
     with storing("write the history that the service looks back into to", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
+        if not path.exists() or path.read_bytes() != content:
+            replace_file(path, content)
     return mark_of(content)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
@@ -12,7 +12,7 @@ import polars as pl
 
 from expectations.history import HistoryColumn
 from expectations.usecase import UseCase
-from tasks.preprocessing.history.earlier_rows import EarlierRows, columns_read
+from tasks.preprocessing.history.earlier_rows import EarlierRows, columns_read, oldest_read
 from tasks.preprocessing.history.series import ticks_of
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import BATCH, COLLECTED, TECHNICAL
@@ -80,9 +80,7 @@ class Known:
         if not wanted:
             return self._collected(table, version, columns, since, until)
         looked_back = {name: self.spec.looked_back[name] for name in wanted}
-        bounded = since is not None and all(column.window is not None for column in looked_back.values())
-        back = timedelta(seconds=max(column.seconds_back for column in looked_back.values()))
-        oldest = since - back if since is not None and bounded else None
+        oldest = oldest_read(looked_back.values(), since)
         earlier = self.earlier(looked_back, version if table == "clean" else None, oldest)
         by = [name for column in looked_back.values() for name in column.by]
         held = None if columns is None else [name for name in (*columns, *by, earlier.clock) if name not in wanted]

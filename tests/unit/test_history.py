@@ -31,7 +31,7 @@ from tasks.bundles.row_frames import jsonable
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import predict_frame
-from tasks.preprocessing.history.earlier_rows import EarlierRows
+from tasks.preprocessing.history.earlier_rows import EarlierRows, key_of
 from tasks.preprocessing.history.series import EntitySeries, series_of, ticks_of
 from tasks.preprocessing.history.state import FORMAT, from_bytes, to_bytes
 from tasks.stores.desired_state import Served
@@ -391,10 +391,53 @@ def test_who_keeps_history_reads_and_writes_alone(learnt: Learnt, monkeypatch: p
             pass
         written(path, content)
 
+    learnt.job.releases.history("lagged").unlink(missing_ok=True)
     monkeypatch.setattr(history_state, "replace_file", write)
     assert keep_history(learnt.job)
     with alone(lock, "another", wait=False):
         pass
+
+
+def test_a_state_that_says_the_same_stays_as_it_is_and_a_damaged_one_does_not(learnt: Learnt) -> None:
+    """Each worker reads a file again that was replaced."""
+    mark, path = keep_history(learnt.job), learnt.job.releases.history("lagged")
+    written, content = path.stat(), path.read_bytes()
+    assert keep_history(learnt.job) == mark
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+    path.write_bytes(content[:-1] + b"x")
+    assert keep_history(learnt.job) == mark
+    assert path.read_bytes() == content
+
+
+def test_of_windows_no_more_is_read_for_the_state_than_they_hold(
+    learnt: Learnt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up, read = Known.earlier, list[EarlierRows]()
+
+    def earlier(known: Known, *arguments: Any, **named: Any) -> EarlierRows:
+        read.append(looked_up(known, *arguments, **named))
+        return read[-1]
+
+    monkeypatch.setattr(Known, "earlier", earlier)
+    windows = [column for column in learnt.bundle.manifest.history.values() if column.window is not None]
+    path = learnt.job.releases.history("lagged")
+    for columns in (windows, [*learnt.bundle.manifest.history.values()]):
+        monkeypatch.setattr(history_state, "_columns", lambda *_, columns=columns: columns)
+        keep_history(learnt.job, since=NOW - timedelta(days=3))
+        whole = looked_up(learnt.job.known, {str(place): each for place, each in enumerate(columns)}).series
+        for key, found in from_bytes(path.read_bytes()).items():
+            mine = [column for column in columns if key_of(column) == key]
+            back, most = max(each.seconds_back for each in mine), max(each.rows_back for each in mine)
+            expected = whole[key].kept(ticks_of(NOW - timedelta(days=3)) - back * 1_000_000, most)
+            assert {*found.entities} == {*expected.entities}
+            for name, (first, after) in found.entities.items():
+                begin, end = expected.entities[name]
+                assert found.times[first:after].tolist() == expected.times[begin:end].tolist()
+                assert found.values[first:after].tolist() == expected.values[begin:end].tolist()
+    bounded, open_ = (min(each.times.min() for each in one.series.values()) for one in read)
+    oldest = ticks_of(NOW - timedelta(days=3) - timedelta(days=7, hours=1))
+    assert oldest <= bounded < oldest + 2 * 3600 * 1_000_000
+    assert open_ < oldest, "the newest value may be however old"
 
 
 @pytest.mark.parametrize("days", [5, 40], ids=["a day later", "weeks later"])

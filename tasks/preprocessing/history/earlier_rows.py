@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -68,3 +69,18 @@ def key_of(column: HistoryColumn) -> SeriesKey:
 def columns_read(columns: Mapping[str, HistoryColumn]) -> Sequence[str]:
     """Return the columns of clean rows that some look at, and tell entities by."""
     return list(dict.fromkeys(name for column in columns.values() for name in (column.of, *column.by)))
+
+
+def oldest_read(columns: Collection[HistoryColumn], since: datetime | None) -> datetime | None:
+    """Return the oldest event time that rows from `since` on may look at; None where that is not bounded in time.
+
+    Parameters
+    ----------
+    columns : collection of HistoryColumn
+        At least one; only windows are bounded: the newest value of an entity may be however old.
+    since : datetime, optional
+        None where all rows look back.
+    """
+    if since is None or any(column.window is None for column in columns):
+        return None
+    return since - timedelta(seconds=max(column.seconds_back for column in columns))
