@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from itertools import tee
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,7 @@ from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.training.judging import Judged, judge, refit
 from tasks.training.labelled import classes_of, labels, training_window
-from tasks.training.learning import Trained, learn
+from tasks.training.learning import Trained, learn, rows_taught
 from tasks.training.packing import training_rows
 from tasks.training.trying import Tried, hold_against_predecessor, try_challenger
 
@@ -121,15 +121,14 @@ class Past:
 
     def learn_blind(self, numbers: Iterable[int]) -> Iterator[UnpackedModel]:
         """Learn models of ascending numbers without a judgement, and yield each: side by side where jobs run so."""
-        known: dict[int, tuple[datetime, int]] = {}
+        newest: dict[int, datetime] = {}
         asked, ahead = tee(numbers)
 
         def rows_of() -> Iterator[pl.DataFrame]:
             for number in ahead:
                 rows = self.known(number)
-                learnt = training_window(rows, self.spec)
-                known[number] = (_newest(rows, self.spec), len(learnt))
-                yield learnt
+                newest[number] = _newest(rows, self.spec)
+                yield training_window(rows, self.spec)
 
         found = current_compute().jobs(_learn_or_say, self.spec).map(rows_of())
         for number, learnt in zip(asked, found, strict=True):
@@ -137,7 +136,7 @@ class Past:
                 self.untrainable[number] = learnt
                 self._blind[number] = self.blind(number - 1) if number else self.first()
             else:
-                self._blind[number] = UnpackedModel(number, learnt, *known[number])
+                self._blind[number] = UnpackedModel(number, learnt.trained, newest[number], learnt.rows)
             yield self._blind[number]
 
     def first(self) -> UnpackedModel:
@@ -257,10 +256,18 @@ class Past:
         return self._losses[key]
 
 
-def _learn_or_say(spec: UseCase, rows: pl.DataFrame, _: Report) -> Trained | str:
+class _Learnt(NamedTuple):
+    """A model, and how many rows taught it."""
+
+    trained: Trained
+    rows: int
+
+
+def _learn_or_say(spec: UseCase, rows: pl.DataFrame, _: Report) -> _Learnt | str:
     """Learn what a calendar would release, or say why nothing can be learnt."""
     try:
-        return learn(rows, spec)
+        trained = learn(rows, spec)
+        return _Learnt(trained, len(rows_taught(trained, rows, spec)))
     except (TrainingError, SourceError) as error:
         return str(error)
 

@@ -22,8 +22,8 @@ from tasks.evaluation.slices import find_slices
 from tasks.stores.progress import part
 from tasks.training.contest import decisive_metric
 from tasks.training.judging import Judged, measure_parts, rows_before
-from tasks.training.labelled import score_rows, training_window
-from tasks.training.learning import fit_recipe
+from tasks.training.labelled import score_rows
+from tasks.training.learning import fit_recipe, rows_taught
 
 MIN_LEARNT = 50
 """Fewest rows of a point of a learning curve."""
@@ -98,9 +98,7 @@ def _learning_curve(judged: Judged, rows: pl.DataFrame, spec: UseCase, drawn: Re
     if points is None or judged.trained is None or judged.holdout is None:
         return {}
     metric = decisive_metric(spec)
-    learnt = training_window(rows_before(rows, judged.holdout, spec), spec).sort(spec.time_column)
-    if judged.trained.window is not None:
-        learnt = judged.trained.window.of(learnt, spec)
+    learnt = rows_taught(judged.trained, rows_before(rows, judged.holdout, spec).sort(spec.time_column), spec)
     sizes = [len(learnt) // 2**at for at in range(points - 1, 0, -1)]
     curve: list[tuple[int, Bounded]] = []
     left_out: list[dict[str, Any]] = []

@@ -30,7 +30,7 @@ from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
 from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.labelled import labels, require_trainable, score_rows, training_window
-from tasks.training.learning import Incumbent, Trained, learn
+from tasks.training.learning import Incumbent, Trained, learn, rows_taught
 from tasks.training.rationale import describe_learning
 from tasks.training.recalibrating import Recalibration, try_to_recalibrate
 from tasks.training.refitting import Remade, fitted_again, recalibrated_again
@@ -159,9 +159,8 @@ def judge(
             return Judged(Judgement("unknown", found, cutoff=cutoff))
         trained, remake = found.trained, partial(recalibrated_again, spec, found.champion, recalibration)
     else:
-        learnable = training_window(before, spec)
-        cold = learn(learnable, spec)
-        learnable = learnable if cold.window is None else cold.window.of(learnable, spec)
+        cold = learn(training_window(before, spec), spec)
+        learnable = rows_taught(cold, before, spec)
         trained = warm_or_cold(learnable, spec, champion, cold)
         remake = partial(fitted_again, spec, champion, trained)
         if spec.evaluation.validated:

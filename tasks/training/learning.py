@@ -26,7 +26,14 @@ from tasks.preprocessing.rows import Matrix
 from tasks.stores.progress import Pace, doing, part
 from tasks.training.calibrating import fit_calibrator
 from tasks.training.contest import Contest, compete, decisive_metric, fit_family, named, search_candidates
-from tasks.training.labelled import classes_of, labels, of_known_classes, require_trainable, row_weights
+from tasks.training.labelled import (
+    classes_of,
+    labels,
+    of_known_classes,
+    require_trainable,
+    row_weights,
+    training_window,
+)
 from tasks.training.live import send
 from tasks.training.memory import remembered
 from tasks.training.searching import Attempt
@@ -133,6 +140,11 @@ def _learn(frame: pl.DataFrame, spec: UseCase) -> Trained:
     if chosen is not None:
         return replace(_compete(chosen.of(frame, spec), spec), window=chosen)
     return _compete(frame, spec)
+
+
+def rows_taught(trained: Trained, rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
+    """Return the rows among these that teach such a model: of the window it chose, else of the declared one."""
+    return training_window(rows, spec) if trained.window is None else trained.window.of(rows, spec)
 
 
 def chosen_window(frame: pl.DataFrame, spec: UseCase, candidates: Sequence[Family]) -> WindowChoice | None:

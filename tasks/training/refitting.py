@@ -9,8 +9,8 @@ import polars as pl
 
 from expectations.usecase import UseCase
 from tasks.bundles.bundle import Bundle
-from tasks.training.labelled import learnt_by, training_window
-from tasks.training.learning import Incumbent, Trained, fit_recipe
+from tasks.training.labelled import learnt_by
+from tasks.training.learning import Incumbent, Trained, fit_recipe, rows_taught
 from tasks.training.recalibrating import Recalibration, new_to_model, recalibrate
 from tasks.training.warm import refit_warm
 
@@ -41,7 +41,7 @@ class Remade:
 
 def fitted_again(spec: UseCase, champion: Incumbent | None, judged: Trained, rows: pl.DataFrame) -> Remade:
     """Fit the judged recipe on all ripe rows; what went on from the champion does so again."""
-    learnt = judged.window.of(rows, spec) if judged.window is not None else training_window(rows, spec)
+    learnt = rows_taught(judged, rows, spec)
     if judged.again is not None and isinstance(champion, Bundle):
         return Remade(refit_warm(learnt, spec, champion, judged), learnt)
     return Remade(replace(fit_recipe(learnt, spec, judged.recipe), window=judged.window), learnt)

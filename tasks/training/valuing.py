@@ -18,7 +18,7 @@ from tasks.evaluation.splits import hold_back
 from tasks.modelling.boosted_trees import FittedTrees
 from tasks.modelling.leaf_kernel import leaf_values
 from tasks.stores.progress import part
-from tasks.training.labelled import labels, of_known_classes, row_weights, training_window
+from tasks.training.labelled import labels, learnt_by, of_known_classes, row_weights, training_window
 from tasks.training.learning import fit_model
 
 WORST_ROWS = 20
@@ -75,7 +75,8 @@ class Valued:
 def value_rows(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> Valued:
     """Value the rows before the holdout by what they were worth to the holdout.
 
-    The champion has learnt from all of them; so its recipe learns again, from the older ones alone.
+    The champion has learnt from all of them; so its recipe learns again, from the older ones alone: those of the
+    declared window, or, where that is chosen as one learns, as many as the champion did.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def value_rows(rows: pl.DataFrame, spec: UseCase, champion: Bundle) -> Valued:
             f"{len(newest)}",
             "Collect more, or lower `evaluation.min_rows`",
         )
-    learnt = training_window(older, spec)
+    learnt = learnt_by(champion, older, spec) if spec.model.window == "auto" else training_window(older, spec)
     trained = fit_model(learnt, spec, recipe)
     if not isinstance(trained.fitted, FittedTrees):
         raise TypeError(f"{recipe.family} fits boosted trees")

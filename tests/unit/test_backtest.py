@@ -343,6 +343,14 @@ def test_windows_that_teach_nothing_stop_neither_backtest_nor_walk(make_use_case
         json.dumps(found.to_dict())
 
 
+def test_a_model_of_a_calendar_counts_the_rows_of_the_window_it_chose(make_use_case: Make) -> None:
+    with walked(make_use_case, model__window="auto", evaluation__min_rows=30) as past:
+        chosen = past.blind(1).trained.window
+        assert chosen is not None
+        assert chosen.last is not None
+        assert past.blind(1).learnt_rows == len(chosen.of(past.known(1), past.spec)) < len(past.known(1))
+
+
 def test_windows_whose_code_is_not_trusted_stop_neither_backtest_nor_walk(
     make_use_case: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

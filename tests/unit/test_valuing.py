@@ -18,6 +18,7 @@ from tasks.training.learning import learn
 from tasks.training.valuing import value_rows
 from tests.unit.test_class_weights import weighed
 from tests.unit.test_training import rows
+from tests.unit.test_windowing import turned
 
 Make = Callable[..., Path]
 TREES = {"family": "lightgbm", "rounds": 20, "leaves": 7, "patience": None}
@@ -40,6 +41,14 @@ def test_rows_that_hardly_counted_are_worth_hardly_anything(make_use_case: Make)
     found = value_rows(frame, usecase.spec, champion_of(frame, usecase))
     older = np.abs(found.values[: found.learnt // 2]).sum()
     assert 0 < older < 0.01 * np.abs(found.values).sum(), "half of them are more than ten half-lives old"
+
+
+def test_of_a_window_that_was_chosen_as_many_rows_are_valued_as_the_champion_learnt_from(make_use_case: Make) -> None:
+    usecase = declared(make_use_case, **{"model.window": "auto"})
+    champion = champion_of(frame := turned(rows(usecase, "2011-06-01"), "2011-04-01"), usecase)
+    assert champion.trained.window.last is not None
+    found = value_rows(frame, usecase.spec, champion)
+    assert found.learnt == champion.learnt_rows < len(frame) - found.judged_on
 
 
 @pytest.mark.parametrize("name", ["scale_pos_weight", "is_unbalance", "linear_tree", "boost_from_average"])
