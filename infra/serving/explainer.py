@@ -155,4 +155,12 @@ class Explainer:
 
 def _request(model: Model) -> ExplanationRequest:
     bundle, reader = model.bundle, model.reader
-    return ExplanationRequest(str(bundle.folder), bundle.digest, model.version, reader.most_rows, reader.secret)
+    kept = reader.history.kept
+    return ExplanationRequest(
+        str(bundle.folder),
+        bundle.digest,
+        model.version,
+        reader.most_rows,
+        reader.secret,
+        history="" if kept is None else str(kept.path),
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,10 @@ from infra.serving.bad_requests import BadRequestError
 from infra.serving.explaining import answer
 from infra.serving.faults import trace
 from infra.serving.helper_process import bound_memory, questions, reply, stand_back, yield_to_others
-from infra.serving.looking_back import KeptHistory
+from infra.serving.looking_back import KeptHistory, series_needed
 from infra.serving.models import Model, make_model
 from infra.serving.protocol import Media
 from tasks.bundles.bundle import load_bundle
-from tasks.stores.releases import HISTORY
 
 DONE, UNKNOWN, FAILED = 0, 1, 500
 """How it went, where it is not a status of HTTP that says what is wrong with the request: the answer follows; the model
@@ -46,6 +46,8 @@ class ExplanationRequest(msgspec.Struct):
         As of `infra.serving.protocol.Reader`.
     size : int, optional
         Of the body; None to load the model.
+    history : str
+        The state of history that the model looks back into; empty where it does into none.
     """
 
     folder: str
@@ -55,6 +57,7 @@ class ExplanationRequest(msgspec.Struct):
     secret: bytes | None
     media: Media = "json"
     size: int | None = None
+    history: str = ""
 
 
 class Explanations:
@@ -73,8 +76,7 @@ class Explanations:
             if model is None:
                 return UNKNOWN, b""
             self._models[asked.digest] = model
-            if model.reader.history.kept is not None:
-                model.reader.history.kept.refresh()
+            self._refresh(model)
             return DONE, answer(replace(model, version=asked.version), body, asked.media)
         except BadRequestError as error:
             return error.status, str(error).encode()
@@ -82,22 +84,45 @@ class Explanations:
             return FAILED, trace(error).encode()
 
     def _load(self, asked: ExplanationRequest) -> None:
-        bound_memory(None)
         with contextlib.suppress(KeyError):
             del self._models[asked.digest]
         while len(self._models) >= _MAX_MODELS:
             del self._models[next(iter(self._models))]
-        try:
+        with _any_memory():
             bundle = load_bundle(Path(asked.folder), asked.digest)
             model = make_model(bundle, asked.version, asked.most_rows, asked.secret)
-            if model.bundle.manifest.history:
-                kept = KeptHistory(Path(asked.folder).parents[1] / HISTORY)
-                kept.read()
-                kept.require(model.bundle.manifest.history)
-                model.reader.history.kept = kept
-            self._models[asked.digest] = model
-        finally:
-            bound_memory(MEMORY)
+            if bundle.manifest.history:
+                kept = self._kept(Path(asked.history))
+                kept.needed = series_needed(bundle.manifest.history)
+                model.reader.history.kept = kept.serve(bundle.manifest.history)
+        self._models[asked.digest] = model
+
+    def _kept(self, path: Path) -> KeptHistory:
+        """Return what a model has of a state already: one copy is enough for all that look back into it."""
+        held = (model.reader.history.kept for model in self._models.values())
+        return next((kept for kept in held if kept is not None and kept.path == path), None) or KeptHistory(path)
+
+    @staticmethod
+    def _refresh(model: Model) -> None:
+        """Look back into the newest state that has what this model needs; others that lack something then say so."""
+        history = model.reader.history
+        if history.kept is None:
+            return
+        history.kept.needed = series_needed(history.columns)
+        if history.kept.is_due():
+            with _any_memory():
+                history.kept.refresh()
+        history.kept.require(history.columns)
+
+
+@contextlib.contextmanager
+def _any_memory() -> Iterator[None]:
+    """Let what stays be read however large it is; then bound what is taken beside it."""
+    bound_memory(None)
+    try:
+        yield
+    finally:
+        bound_memory(MEMORY)
 
 
 def main() -> None:

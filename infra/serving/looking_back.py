@@ -112,6 +112,22 @@ class KeptHistory:
                 self._trouble = str(error)
                 _log.error("%s is looked back into as it was: %s", self.path, error)
 
+    def serve(self, columns: Mapping[str, HistoryColumn]) -> KeptHistory:
+        """Read the file if it changed, hold it against columns that are to look back, and return this.
+
+        Raises
+        ------
+        StorageError
+            Until it is whole and has what they need: the next collection writes it anew, so it is to be tried again.
+        """
+        if self.is_stale():
+            try:
+                self.read()
+            except StateError as error:
+                raise StorageError(error.expected, error.found, error.remedy) from error
+        self.require(columns)
+        return self
+
     def require(self, columns: Mapping[str, HistoryColumn]) -> None:
         """Refuse columns that look back at what is not kept here, and remember that it is needed.
 

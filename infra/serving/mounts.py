@@ -216,16 +216,7 @@ class Mounts:
 
         model = make_model(bundle, wanted.version, self.most_rows, self._secret_for(manifest), counters)
         if manifest.history:
-            model.reader.history.kept = self._history(mount, manifest)
+            mount.history = mount.history or KeptHistory(self.releases.history(mount.usecase))
+            model.reader.history.kept = mount.history.serve(manifest.history)
             model.reader.history.counts = model.counters.history
         return replace(model, learnt=wanted.intervals)
-
-    def _history(self, mount: Mount, manifest: Manifest) -> KeptHistory:
-        kept = mount.history = mount.history or KeptHistory(self.releases.history(mount.usecase))
-        if kept.is_stale():
-            try:
-                kept.read()
-            except StateError as error:  # the next collection writes it anew: it is tried again, as a disk that is away
-                raise StorageError(error.expected, error.found, error.remedy) from error
-        kept.require(manifest.history)
-        return kept

@@ -78,7 +78,7 @@ def model(folder: str = "sound") -> Any:
     return SimpleNamespace(
         bundle=SimpleNamespace(folder=Path(folder), digest=folder),
         version="1",
-        reader=SimpleNamespace(most_rows=9, secret=None),
+        reader=SimpleNamespace(most_rows=9, secret=None, history=SimpleNamespace(kept=None)),
     )
 
 

@@ -5,11 +5,12 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -19,7 +20,8 @@ from expectations.errors import StateError, TrainingError, TurnTakenError, UseCa
 from expectations.history import HistoryColumn
 from expectations.loading import LoadedUseCase, load_use_case
 from flows.replay import looks_back
-from infra.serving import explanations
+from infra.serving import explainer, explanations
+from infra.serving.explainer import Explainer
 from infra.serving.looking_back import KeptHistory, RowHistory
 from infra.serving.models import Model
 from infra.serving.mounts import Mounts
@@ -326,14 +328,56 @@ def test_a_state_that_was_refused_is_read_again_once_it_or_what_is_needed_change
 
 def test_who_explains_needs_all_that_is_looked_back_at(learnt: Learnt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explanations, "bound_memory", lambda _: None)
-    path, bundle = learnt.job.releases.history("lagged"), learnt.bundle
+    monkeypatch.setattr(explainer, "MANY_SECONDS", 0.0)
+    path, asking = learnt.job.releases.history("lagged"), Explainer()
     keep_history(learnt.job)
-    folder = str(learnt.job.releases.bundle("lagged", bundle.digest))
-    asked = explanations.ExplanationRequest(folder, bundle.digest, "1", 10, learnt.job.places.secret)
+    model = serve(Mounts(learnt.job.releases), "lagged")
+    assert model is not None
+    with monkeypatch.context() as patch:
+        questions = list[bytes]()
+        patch.setattr(asking.helper, "is_running", lambda: True)
+        patch.setattr(asking.helper, "tell", questions.append)
+        assert not asking.is_at_hand(model), "it is told to load it"
+    asked = msgspec.json.decode(questions[0], type=explanations.ExplanationRequest)
     assert explanations.Explanations().reply(asked, b"") == (explanations.DONE, b"")
     without(path, "temp")
     status, said = explanations.Explanations().reply(asked, b"")
     assert (status, b"StorageError" in said) == (explanations.FAILED, True)
+
+
+def test_who_explains_reads_a_state_once_for_all_models_and_with_as_much_memory_as_it_takes(
+    learnt: Learnt, unhashed: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, path, bundle = list[object](), learnt.job.releases.history("lagged"), learnt.bundle
+    read = KeptHistory.read
+    monkeypatch.setattr(explanations, "bound_memory", events.append)
+    monkeypatch.setattr(KeptHistory, "read", lambda kept: (events.append(kept.path), read(kept)))
+    fewer = {name: column for name, column in bundle.manifest.history.items() if name != "warmth"}
+    narrow = replace(bundle, manifest=bundle.manifest.model_copy(update={"history": fewer}))
+    monkeypatch.setattr(explanations, "load_bundle", lambda _, digest: narrow if digest == "narrow" else bundle)
+    found, body = explanations.Explanations(), _body(unhashed.head(1))
+
+    def ask_about(digest: str, size: int | None) -> int:
+        events.clear()
+        secret = learnt.job.places.secret
+        asked = explanations.ExplanationRequest("", digest, "1", 10, secret, size=size, history=str(path))
+        return found.reply(asked, body)[0]
+
+    keep_history(learnt.job)
+    assert ask_about("wide", None) == explanations.DONE
+    assert events == [None, path, explanations.MEMORY]
+    assert ask_about("narrow", None) == explanations.DONE
+    assert events == [None, explanations.MEMORY], "one copy for both"
+    keep_history(learnt.job.moved(NOW + timedelta(days=4)))
+    assert ask_about("wide", len(body)) == explanations.DONE
+    assert events == [None, path, explanations.MEMORY]
+    assert ask_about("narrow", len(body)) == explanations.DONE
+    assert events == []
+    without(path, "temp")
+    assert ask_about("wide", len(body)) == explanations.DONE, "what was read before stays"
+    assert ask_about("narrow", len(body)) == explanations.DONE
+    assert events == [None, path, explanations.MEMORY]
+    assert ask_about("wide", len(body)) == explanations.FAILED, "the worker explains what it looks back into itself"
 
 
 def test_numbers_of_a_state_begin_where_they_need_no_copy_whatever_stands_before_them() -> None:
