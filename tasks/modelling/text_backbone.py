@@ -204,19 +204,24 @@ class TextPredictor(BatchPredictor):
         text of that vector alone would add, over their number.
         """
         matrix = np.asarray(matrix, dtype=np.float64)
-        own = self.head.contributions(self.seen(matrix))
-        width, total = self.embedder.width, np.zeros((*own.shape[:-1], matrix.shape[1] + 1))
-        total[..., list(self.places.others)] = own[..., width:-1]
-        total[..., -1] = own[..., -1]
+        width, means = self.embedder.width, np.zeros((len(matrix), self.embedder.width))
+        added = list[tuple[npt.NDArray[np.int64], Matrix]]()
         for at, row in enumerate(matrix):
             tokens = np.array(self.places.tokens)
             tokens = tokens[row[tokens] > 0] if (row[tokens] > 0).any() else tokens
             vectors = self.embedder.vectors(row[tokens] - 1) if row[tokens[0]] > 0 else np.zeros((1, width))
+            means[at] = vectors.mean(axis=0)
             if len(vectors) != len(tokens):  # one of all of them
-                vectors = np.broadcast_to(vectors.mean(axis=0), (len(tokens), width))
+                vectors = np.broadcast_to(means[at], (len(tokens), width))
             others = np.broadcast_to(row[list(self.places.others)], (len(tokens), len(self.places.others)))
             each = self.head.contributions(np.hstack([vectors, others]))[..., :width].sum(axis=-1) / len(tokens)
-            total[at][..., tokens] = each.T
+            added.append((tokens, each.T))
+        own = self.head.contributions(np.hstack([means, matrix[:, self.places.others]]))
+        total = np.zeros((*own.shape[:-1], matrix.shape[1] + 1))
+        total[..., list(self.places.others)] = own[..., width:-1]
+        total[..., -1] = own[..., -1]
+        for at, (tokens, values) in enumerate(added):
+            total[at][..., tokens] = values
         return total
 
 

@@ -148,6 +148,20 @@ def test_what_each_token_adds_is_said_exactly(tmp_path: Path) -> None:
     assert shown["x"] < 0.1
 
 
+def test_to_say_what_tokens_add_a_text_runs_through_the_network_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, train = tokenized(texts())
+    fitted(declared(network(tmp_path / "n.onnx")), train).save(tmp_path)
+    loaded = Backbone.load(tmp_path)
+    ran, vectors = [], loaded.embedder.vectors
+    monkeypatch.setattr(loaded.embedder, "vectors", lambda ids: ran.append(ids) or vectors(ids))
+    rows = np.vstack([train.matrix[:5], np.zeros(train.matrix.shape[1])])
+    assert loaded.contributions(rows).shape == (6, train.matrix.shape[1] + 1)
+    assert len(ran) == 5, "one text is missing"
+    assert loaded.contributions(rows[:0]).shape == (0, train.matrix.shape[1] + 1)
+
+
 def test_a_vocabulary_is_read_once_however_often_rows_are_made() -> None:
     program, train = tokenized(texts())
     known = tokens._tokenizer.cache_info()
