@@ -2,7 +2,9 @@
 
 import math
 import statistics
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -13,9 +15,12 @@ from hypothesis import strategies as st
 
 from expectations.errors import TrainingError
 from expectations.history import AggregateName, HistoryColumn
+from infra.serving.looking_back import KeptHistory, RowHistory
 from tasks.preprocessing.history.aggregates import AGGREGATES
-from tasks.preprocessing.history.looking_back import look_back, look_back_in
-from tasks.preprocessing.history.series import series_of, ticks_of
+from tasks.preprocessing.history.earlier_rows import key_of
+from tasks.preprocessing.history.looking_back import look_back_in
+from tasks.preprocessing.history.series import EntitySeries, series_of, ticks_of
+from tasks.preprocessing.history.state import from_bytes, to_bytes
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 SCHEMA: dict[str, Any] = {"at": pl.Datetime("us", "UTC"), "who": pl.String, "where": pl.Int64, "x": pl.Float64}
@@ -54,10 +59,28 @@ def frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA, orient="row").sort("at", maintain_order=True)
 
 
-def one_by_one(column: HistoryColumn, past: pl.DataFrame, asked: pl.DataFrame) -> list[float | None]:
-    series = series_of(past, column.of, column.by, "at")
-    entities = asked.select(column.by).rows() if column.by else [()] * len(asked)
-    return [look_back(column, series, entity, at) for entity, at in zip(entities, asked["at"], strict=True)]
+@dataclass
+class Request:
+    """A row as the service reads it."""
+
+    at: str
+    who: str | None
+    where: int
+    x: float | None
+    seen: float | None = None
+
+
+def one_by_one(column: HistoryColumn, past: pl.DataFrame | EntitySeries, asked: pl.DataFrame) -> list[float | None]:
+    """Return what the service fills in for one request after the other, by the state that is written for it."""
+    series = past if isinstance(past, EntitySeries) else series_of(past, column.of, column.by, "at")
+    history = RowHistory({"seen": column}, {name: name for name in (*SCHEMA, "seen")}, "at")
+    history.kept = KeptHistory(Path())
+    history.kept.series = from_bytes(to_bytes({key_of(column): series}))
+    rows = [Request(at.isoformat(), *others) for at, *others in asked.select([*SCHEMA]).rows()]
+    for row in rows:
+        history.fill([row])
+    assert "before" not in history.counts
+    return [row.seen for row in rows]
 
 
 def bits(values: list[float | None]) -> list[bytes | None]:
@@ -92,9 +115,8 @@ def test_what_is_kept_of_a_past_suffices_for_rows_that_need_no_more(
     since = at - timedelta(seconds=column.seconds_back) - timedelta(minutes=minutes)
     whole = series_of(frame(past), column.of, column.by, "at")
     kept = whole.kept(ticks_of(since), column.rows_back)
-    assert bits([look_back(column, whole, ("a", 1)[: len(column.by)], at)]) == bits(
-        [look_back(column, kept, ("a", 1)[: len(column.by)], at)]
-    )
+    asked = frame([(at, "a", 1, None)])
+    assert bits(one_by_one(column, whole, asked)) == bits(one_by_one(column, kept, asked))
     older = [sum(kept.times[first:after] < ticks_of(since)) for first, after in kept.entities.values()]
     assert all(number <= column.rows_back for number in older), "no more than is needed"
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 import polars as pl
 
 from expectations.history import HistoryColumn
 from tasks.preprocessing.history.aggregates import AGGREGATES, LAST, Aggregate, Floats, Places
-from tasks.preprocessing.history.series import SECOND, EntitySeries, entity_codes, entity_of, finite, ticks_of
+from tasks.preprocessing.history.series import SECOND, EntitySeries, entity_codes, finite
 
 _SMALL = -(2**62)
 NO_BOUNDS = (0, 0)
@@ -90,25 +88,8 @@ class LookBack:
         return first + begin, first + np.maximum(end, begin)
 
 
-def look_back(column: HistoryColumn, series: EntitySeries, entity: Sequence[object], at: datetime) -> float | None:
-    """Return what one row sees.
-
-    Parameters
-    ----------
-    series : EntitySeries
-        Of `column.of`, by `column.by`.
-    entity : sequence
-        The row's values of `column.by`.
-    at : datetime
-        Its event time.
-    """
-    name = entity_of(entity)
-    bounds = None if name is None else series.entities.get(name, NO_BOUNDS)
-    return None if bounds is None else LookBack.of(column).one(series, bounds, ticks_of(at))[0]
-
-
 def look_back_in(column: HistoryColumn, series: EntitySeries, rows: pl.DataFrame, clock: str) -> pl.Series:
-    """Return what each of many rows sees, bit by bit what `look_back` gives.
+    """Return what each of many rows sees, bit by bit what `LookBack.one` gives.
 
     Parameters
     ----------
