@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from prefect import flow
@@ -21,13 +22,15 @@ def collect(
     namespace: str | None = None,
     announce: bool = True,
     read: bool = True,
+    asked_since: datetime | None = None,
 ) -> FlowResult:
     """Bring a use case's data up to an instant; with a turn, hand on to `train`.
 
-    The sources are not read where the caller did so as of this instant.
+    The sources are not read where the caller did so as of this instant. What the service looks back into is kept for
+    requests of event times from `asked_since` on; of the last days where that is not given.
     """
     with at_work("collect", open_job(usecase, as_of, turn_id, namespace, announce=announce)) as stage:
         collected = collect_sources(stage.job) if read else None
         cleaned = clean(stage.job)
-        keep_history(stage.job)
-        return conclude_collection(stage, collected, cleaned)
+        history = keep_history(stage.job, since=asked_since)
+        return replace(conclude_collection(stage, collected, cleaned), history=history)

@@ -32,7 +32,6 @@ from flows.stage import open_job
 from infra.settings import Settings
 from tasks.bundles.bundle import Bundle
 from tasks.bundles.champion import released_champion
-from tasks.bundles.history_state import keep_history
 from tasks.evaluation.metrics import Scored, score
 from tasks.stores.files import storing
 from tasks.stores.locking import alone
@@ -148,8 +147,7 @@ def bring_ahead(usecase: str, job: Job, since: datetime, due: datetime) -> None:
     A live service learns of rows as time goes by; a window is sent at once. A row sees only what lies `known_after`
     before its own time, so rows that are there early change nothing of it; corrected ones are seen as they are now.
     """
-    collect(usecase, due, None, job.name, announce=False)
-    mark = keep_history(job.moved(due), since=since)
+    mark = collect(usecase, due, None, job.name, announce=False, asked_since=since).history
     give_up = time.monotonic() + _TIMEOUT
     with job.places.open_service() as service:
         while any(each["usecases"][job.name]["history"] != [mark] for each in service.ask("GET", "/version")):

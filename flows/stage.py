@@ -60,6 +60,8 @@ class FlowResult:
     turn: str | None = None
     lost: int = 0
     """Rows of the sources that cannot be taken, and that no run reported before."""
+    history: str = ""
+    """What the service calls the state that it looks back into, where it was kept anew (`keep_history`)."""
 
 
 def run_name() -> str:

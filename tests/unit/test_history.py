@@ -5,9 +5,11 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -19,7 +21,9 @@ import yaml
 from expectations.errors import StateError, TrainingError, TurnTakenError, UseCaseError
 from expectations.history import HistoryColumn
 from expectations.loading import LoadedUseCase, load_use_case
+from flows import collect, replay
 from flows.replay import looks_back
+from flows.stage import FlowResult
 from infra.serving import explainer, explanations
 from infra.serving.explainer import Explainer
 from infra.serving.looking_back import KeptHistory, RowHistory
@@ -39,7 +43,7 @@ from tasks.preprocessing.history.state import FORMAT, from_bytes, to_bytes
 from tasks.stores.desired_state import Served
 from tasks.stores.known import Known
 from tasks.stores.locking import alone
-from tasks.stores.places import Job
+from tasks.stores.places import Job, Places
 from tasks.stores.whole_files import replace_file
 from tasks.training.packing import training_rows
 from tests.conftest import at_home
@@ -571,6 +575,39 @@ def test_a_replay_brings_rows_ahead_for_a_champion_that_reads_earlier_ones(learn
     assert mounts.by_name["unread"].describe()["history"] == ""
     assert looks_back(learnt.job)
     job.releases.forget(job.name)
+
+
+def test_rows_brought_ahead_are_kept_once_from_the_oldest_that_is_sent_on(
+    learnt: Learnt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service is waited for by what the collection itself kept."""
+    job, due, written = learnt.job, NOW + timedelta(days=4), list[bytes]()
+    mounts = Mounts(job.releases)
+
+    def collecting(_: str, as_of: datetime, *__: object, **given: Any) -> FlowResult:
+        monkeypatch.setattr(collect, "open_job", lambda *_, **__: job.moved(as_of))
+        return collect.collect.fn("", as_of, **given)
+
+    def ask(*_: str) -> list[dict[str, Any]]:
+        serve(mounts, job.name)
+        return [{"usecases": {job.name: {"history": [mounts.by_name[job.name].describe()["history"]]}}}]
+
+    def writing(path: Path, content: bytes) -> None:
+        written.append(content)
+        replace_file(path, content)
+
+    monkeypatch.setattr(collect, "at_work", lambda _, at: nullcontext(SimpleNamespace(job=at)))
+    monkeypatch.setattr(collect, "collect_sources", lambda _: None)
+    monkeypatch.setattr(collect, "clean", lambda _: None)
+    monkeypatch.setattr(collect, "conclude_collection", lambda *_: FlowResult("done", ""))
+    monkeypatch.setattr(replay, "collect", collecting)
+    monkeypatch.setattr(Places, "open_service", lambda _: nullcontext(SimpleNamespace(ask=ask)))
+    monkeypatch.setattr(history_state, "replace_file", writing)
+    since = NOW - timedelta(days=1)
+    replay.bring_ahead("", job, since, due)
+    keep_history(job.moved(due), since=since)
+    assert len(written) == 2, "once, and once by the line above"
+    assert written[0] == written[1]
 
 
 def test_errors_are_smaller_than_without_earlier_rows(learnt: Learnt, tmp_path: Path) -> None:
