@@ -97,7 +97,7 @@ class RowReader:
         self._sent = {column.name: column.sent if column.name in hidden else column.type for column in columns}
         self._types = {name: TYPES[kind] for name, kind in self._sent.items()}
         self._needed = {column.name for column in columns if column.role == "input"}
-        self.asked = [column.name for column in columns if column.role != "history"]
+        self.asked = dict.fromkeys(column.name for column in columns if column.role != "history")
         instants = {
             column.name: Instants(ZoneInfo(timezone if column.name == clock else "UTC"), column.format)
             for column in columns
@@ -123,7 +123,7 @@ class RowReader:
         # msgspec takes no name that JSON escapes: one is asked for under another, so that such a body is read by value;
         # under one that nobody can send
         escaped = {name for name in self.asked if _ESCAPED.search(name)}
-        asked, others = self._needed | escaped, escaped.union(self.fields.keys() - self.asked)
+        asked, others = self._needed | escaped, escaped | (self.fields.keys() - self.asked.keys())
         self.row_type: type[Row] = msgspec.defstruct(
             "Row",
             [
@@ -261,7 +261,8 @@ class RowReader:
         if len(names) < len(order) or not self._needed <= names or not 0 < len(order) <= MAX_UNKNOWN + len(self.fields):
             return None
         types: Any = tuple(self._types.get(name, Any) for name in order)
-        given = ", ".join(f"v{order.index(name)}" if name in names & {*self.asked} else "None" for name in self.order)
+        sent = names & self.asked.keys()
+        given = ", ".join(f"v{order.index(name)}" if name in sent else "None" for name in self.order)
         values = ", ".join(f"v{position}" for position in range(len(order)))
         source = f"lambda data: [make({given}) for {values}, in data]"
         make_rows = eval(source, {"make": self.row_type})  # noqa: S307 - names of ours alone, nothing of the request

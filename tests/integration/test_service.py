@@ -47,7 +47,8 @@ class Running:
         self.process: subprocess.Popen[bytes] | None = None
         self.key = ""
 
-    def start(self, *options: str) -> None:
+    def start(self, *options: str, ready_within: float = 60) -> None:
+        """Start it, and wait until it is ready: a busy machine takes its time."""
         self.releases.root.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [
@@ -63,7 +64,7 @@ class Running:
                 *options,
             ]
         )
-        self.wait(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, 60)  # a busy machine takes its time
+        self.wait(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, ready_within)
 
     def wait(self, done: Callable[[], bool], seconds: float = 20) -> None:
         end = time.monotonic() + seconds

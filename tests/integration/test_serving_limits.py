@@ -286,13 +286,7 @@ def test_one_refused_bundle_does_not_take_the_others_out_of_service(idle: Runnin
     idle.releases.forget("rentals")
     idle.process = None
     with pytest.raises(AssertionError):  # nothing is left that answers
-        _start_soon(idle)
-
-
-def _start_soon(idle: Running) -> None:
-    waiting = idle.wait
-    idle.wait = lambda done, seconds=4: waiting(done, seconds)  # type: ignore[method-assign]
-    idle.start()
+        idle.start(ready_within=4)
 
 
 def test_a_service_that_cannot_read_what_it_should_serve_is_not_ready(idle: Running, made) -> None:
@@ -300,7 +294,7 @@ def test_a_service_that_cannot_read_what_it_should_serve_is_not_ready(idle: Runn
     whole = path.read_text()
     path.write_text(whole[:20])
     with pytest.raises(AssertionError):
-        _start_soon(idle)
+        idle.start(ready_within=4)
     idle.wait(lambda: httpx.get(f"{idle.url}/readyz").status_code == 503, 60)  # it may answer by then, or begin still
     answer = httpx.get(f"{idle.url}/readyz")
     assert (answer.status_code, answer.json()["waiting_for"]) == (503, ["rentals"])
@@ -317,9 +311,7 @@ def test_workers_begin_although_one_bundle_cannot_be_read_yet(idle: Running, mad
     model = idle.releases.bundle("away", bundle.digest) / "model.txt"
     model.unlink()
     model.symlink_to("/proc/self/mem")  # says EIO where it is read, as a disk that fails
-    waiting = idle.wait
-    idle.wait = lambda done, seconds=50: waiting(done, seconds)  # type: ignore[method-assign] # once their patience is over
-    idle.start("--workers", "2")
+    idle.start("--workers", "2")  # once their patience is over
     assert service_answers(idle, made)
     assert idle.mount("away")["trouble"]
 
