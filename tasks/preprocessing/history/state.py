@@ -19,9 +19,7 @@ from expectations.history import HistoryColumn
 from tasks.preprocessing.history.earlier_rows import SeriesKey, key_of
 from tasks.preprocessing.history.series import BETWEEN, SECOND, EntitySeries
 
-FORMAT = 2
-_NAMED_AS_ONE = 1
-"""The format before, in which an entity's values stood in one text; numbers could begin at any byte."""
+FORMAT = 1
 _DIGEST, _LENGTH, _WIDTH = 32, 8, 8
 
 
@@ -88,7 +86,7 @@ def from_bytes(content: bytes) -> dict[SeriesKey, EntitySeries]:
     at = _LENGTH + int.from_bytes(rest[:_LENGTH], "little")
     try:
         header = json.loads(bytes(rest[_LENGTH:at]))
-        if header["format"] in (_NAMED_AS_ONE, FORMAT):
+        if header["format"] == FORMAT:
             return _series(header["series"], rest, at)
         found = f"format {header['format']}"
     except (KeyError, TypeError, ValueError) as error:
@@ -101,7 +99,7 @@ def _series(said: list[dict[str, Any]], rest: memoryview, at: int) -> dict[Serie
     for each in said:
         entities, begin = {}, 0
         for entity, rows in zip(each["entities"], each["rows"], strict=True):
-            entities[entity if isinstance(entity, str) else BETWEEN.join(entity)] = begin, begin + rows
+            entities[BETWEEN.join(entity)] = begin, begin + rows
             begin += rows
         times, values = (np.frombuffer(rest, kind, begin, at + place * 8 * begin) for place, kind in enumerate(_KINDS))
         at += 16 * begin
