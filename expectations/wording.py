@@ -33,5 +33,5 @@ def suggestion_behind(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: Exception, most: int = MAX_SAID) -> str:
-    """Return what a library said, its lines and blanks as one, and its end cut off."""
-    return " ".join(str(error).split())[:most]
+    """Return what a library said, its lines and blanks as one, and its end cut off; the error's name where nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

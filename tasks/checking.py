@@ -31,6 +31,7 @@ from expectations.problems import Problem, problem_of
 from expectations.protection import Protection
 from expectations.slots import FEATURES, PROBLEMS, SLOTS
 from expectations.types.column import TypeOfColumn
+from expectations.wording import one_line
 from tasks.cleaning.repair import repair
 from tasks.monitoring_laws import alert_rule_laws, drift_score_laws
 from tasks.preprocessing.fitting import fit_program
@@ -74,8 +75,9 @@ def check_part(slot: str, name: str) -> None:
             if broken:
                 break
     except (DriftwheelError, ValidationError, pl.exceptions.PolarsError, ValueError, TypeError) as error:
-        said = str(error).splitlines()[0][:300]
-        raise PartError(f"{name} to work after this: {law}", f"{type(error).__name__}: {said}", "Correct it") from error
+        raise PartError(
+            f"{name} to work after this: {law}", f"{type(error).__name__}: {one_line(error)}", "Correct it"
+        ) from error
     if broken:
         raise PartError(f"{name} to keep this: {law}", "that it does not", "Correct it")
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from expectations.errors import BundleError, ReleaseError, SourceError
 from expectations.problems import to_column
+from expectations.wording import one_line
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.deployment.request_types import as_requested
 from tasks.preprocessing.history.earlier_rows import EarlierRows
@@ -228,9 +229,7 @@ def _batches(job: Job, table: Dataset, bundle: Bundle, source: str) -> Iterator[
             secret = None if latest is not None else job.places.secret
             yield predict_frame(bundle, frame, repaired=source == f"{_LAKE}clean", secret=secret, earlier=earlier)
         except (pl.exceptions.PolarsError, BundleError, TypeError) as error:
-            raise SourceError(
-                "columns of the types the model reads", str(error).splitlines()[0][:300], f"Correct {source}"
-            ) from error
+            raise SourceError("columns of the types the model reads", one_line(error), f"Correct {source}") from error
 
 
 def _target(job: Job, source: str, output: str) -> str:

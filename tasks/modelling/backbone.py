@@ -17,6 +17,7 @@ from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Report, Rows, Scores, Task
 from expectations.fields import Positive
 from expectations.shipped_files import read_shipped
+from expectations.wording import one_line
 from tasks.modelling.additive import AdditivePredictor
 from tasks.modelling.frozen_graph import MODEL, SETTINGS, load_graph
 from tasks.modelling.importance import permuted
@@ -222,7 +223,7 @@ def embedder(
     except onnx_failures() as error:
         raise TrainingError(
             f"a backbone that takes pictures of {channels} × {height} × {width} (channels, height, width)",
-            str(error).splitlines()[0][:300],
+            one_line(error),
             "Declare the size that it takes at the column and as `picture`, or export it with any height and width",
         ) from error
     return embed

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from expectations.errors import TrainingError
+from expectations.wording import one_line
 from tasks.modelling.onnx_failures import onnx_failures
+from tasks.modelling.onnx_session import session_of
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -22,14 +24,9 @@ def load_graph(content: bytes) -> onnxruntime.InferenceSession:
     TrainingError
         If ONNX Runtime does not load it.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return session_of(content)
     except onnx_failures() as error:
         raise TrainingError(
-            "a backbone that ONNX Runtime loads", str(error).splitlines()[0][:300], "Export it once more, as one file"
+            "a backbone that ONNX Runtime loads", one_line(error), "Export it once more, as one file"
         ) from error

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from expectations.families import Matrix, Score, Scores, Vector
 from tasks.modelling.native_trees import NativeTrees, native_trees
+from tasks.modelling.onnx_session import session_of
 from tasks.modelling.quickscorer import QuickScorer
 
 _PERMUTATIONS = 32
@@ -208,9 +209,7 @@ class OnnxPredictor(BatchPredictor):
     def __init__(self, path: Path) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        self._session = session_of(path.read_bytes())
         (given,), (made,) = self._session.get_inputs(), self._session.get_outputs()
         self._name, self._made = given.name, made.name
         # one row is bound once: naming and checking arrays in every call costs more than a small network does

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from expectations.errors import TrainingError
 from expectations.families import Matrix, Rows, Scores
+from expectations.wording import one_line
 from tasks.modelling.additive import AdditivePredictor
 from tasks.modelling.frozen_graph import MODEL, SETTINGS, load_graph
 from tasks.modelling.importance import shares
@@ -93,7 +94,7 @@ class TextEmbedder:
         except onnx_failures() as error:
             raise TrainingError(
                 f"a network that takes {len(ids)} tokens, the largest with place {int(ids.max())}",
-                str(error).splitlines()[0][:300],
+                one_line(error),
                 "Take the tokenizer that belongs to the network, and as many tokens as it reads, or fewer (`at_most`)",
             ) from error
         return np.asarray(found, np.float64).reshape(-1, found.shape[-1])

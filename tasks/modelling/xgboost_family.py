@@ -15,6 +15,7 @@ from pydantic import Field
 from expectations.errors import TrainingError
 from expectations.families import Matrix, Report, Rows, Scores, StopsEarly, Task, Vector
 from expectations.fields import Positive
+from expectations.wording import one_line
 from tasks.modelling.importance import shares
 from tasks.modelling.processors import available_processors
 from tasks.modelling.xgboost_names import unknown_parameters
@@ -137,7 +138,7 @@ class XGBoost(StopsEarly):
         except xgboost.core.XGBoostError as error:
             raise TrainingError(
                 "settings and rows XGBoost accepts",
-                f"its refusal: {str(error).strip().splitlines()[0][:300]}",
+                f"its refusal: {one_line(error).partition(' Stack trace:')[0]}",
                 "Check `model.candidates`, the label, and clip what 32 bits do not hold",
             ) from error
         rounds = booster.best_iteration + 1 if sets and self.patience else booster.num_boosted_rounds()
