@@ -30,6 +30,8 @@ _RESULTS = {
     "return_unexpected_index_query": False,
     "partial_unexpected_count": 0,
 }
+_NAMING = ("column", "column_A", "column_B", "column_list")
+"""Arguments that name columns."""
 _OF_TABLE = ("expect_table_", "expect_column_to_exist")
 """How the types of expectations begin that ask which columns there are."""
 _OF_HEIGHT = "expect_table_row_count_"
@@ -91,14 +93,17 @@ def _batches() -> tuple[Any, tuple[type, ...]]:
 
 def describe(spec: ExpectationSpec) -> str:
     """Name an expectation for people: its type and its columns."""
-    columns = [spec.kwargs[key] for key in ("column", "column_A", "column_B", "column_list") if key in spec.kwargs]
-    return f"{spec.type}({', '.join(map(str, columns))})"
+    return f"{spec.type}({', '.join(map(str, _named(spec)))})"
 
 
 def _columns_of(spec: ExpectationSpec) -> list[str]:
     """Return the columns that an expectation names; none where it is about the table."""
-    named = [spec.kwargs[key] for key in ("column", "column_A", "column_B") if key in spec.kwargs]
-    return [*named, *(spec.kwargs.get("column_list") or ())]
+    named = [name for each in _named(spec) for name in (each if isinstance(each, list) else [each])]
+    return [name for name in named if name is not None]
+
+
+def _named(spec: ExpectationSpec) -> list[Any]:
+    return [spec.kwargs[key] for key in _NAMING if key in spec.kwargs]
 
 
 def build_suite(usecase: LoadedUseCase, schema: Mapping[str, pl.DataType] | None = None) -> Any:  # noqa: ANN401 - Great Expectations ships no types we follow

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from expectations.deciding import Status
+from tasks.preprocessing.formulas import finite_or_none
 
 
 class Realised(msgspec.Struct, frozen=True):
@@ -58,7 +59,7 @@ def hold_against(
     metric: str, value: float | None, reference: float | None, drop: float, *, greater_is_better: bool
 ) -> Realised:
     """Hold a metric against its reference; what is not a finite number is not known, and decides nothing."""
-    measured, reference, value = value is not None, finite(reference), finite(value)
+    measured, reference, value = value is not None, finite_or_none(reference), finite_or_none(value)
     if value is None or reference is None:
         return Realised(metric, None, reference, drop, "unknown", measured)
     worse = (reference - value) if greater_is_better else (value - reference)
@@ -71,8 +72,3 @@ def status_of(realised: Iterable[Realised]) -> Status:
     """Return what several metrics come to: violated if any is, else unknown if any is, or there is none."""
     found = {each.status for each in realised}
     return "violated" if "violated" in found else "unknown" if "unknown" in found or not found else "good"
-
-
-def finite(value: float | None) -> float | None:
-    """Return a number where it is finite, else None."""
-    return value if value is not None and math.isfinite(value) else None

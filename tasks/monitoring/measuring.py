@@ -29,12 +29,13 @@ from tasks.evaluation.estimates.estimate import Estimate
 from tasks.evaluation.interval import in_time, time_blocks, value_interval
 from tasks.evaluation.metrics import Scored, score
 from tasks.evaluation.pairs import Compared
-from tasks.evaluation.realised import Realised, finite, hold_against, status_of
+from tasks.evaluation.realised import Realised, hold_against, status_of
 from tasks.evaluation.resampling import Resamples
 from tasks.monitoring.chosen_reference import ChosenReference, hold_against_chosen
 from tasks.monitoring.declared_measures import measure_declared
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
 from tasks.monitoring.window_estimates import estimate_window
+from tasks.preprocessing.formulas import finite_or_none
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.measured_parts import FeedbackUse, MeasureFound
@@ -253,7 +254,8 @@ def _beside(
                 name: score(each.metric, Scored(scored.label, value, scored.threshold)) for name, value in said.items()
             }
             baselines = {name: value for name, value in reached.items() if math.isfinite(value)}
-            each = msgspec.structs.replace(each, low=finite(low), high=finite(high), baselines=baselines)  # noqa: PLW2901
+            bounds = {"low": finite_or_none(low), "high": finite_or_none(high)}
+            each = msgspec.structs.replace(each, **bounds, baselines=baselines)  # noqa: PLW2901
         found.append(each)
     return tuple(found)
 

@@ -21,9 +21,9 @@ from tasks.bundles.manifest import Manifest
 from tasks.bundles.served_rows import as_type
 from tasks.evaluation.fairness import MEASURES
 from tasks.evaluation.parts import Parted, parted
-from tasks.evaluation.realised import finite
 from tasks.evaluation.resampling import Bounded, Resamples
 from tasks.evaluation.slices import Cuts, learn_cuts
+from tasks.preprocessing.formulas import finite_or_none
 from tasks.stores.known import Known
 from tasks.stores.measured_parts import (
     Covered,
@@ -169,4 +169,4 @@ def judge_fairness(found: Parted, spec: UseCase) -> tuple[FairnessMeasured, ...]
 
 def figure_of(found: Bounded) -> FigureMeasured:
     """Return a figure as it is kept."""
-    return FigureMeasured(finite(found.value), finite(found.low), finite(found.high))
+    return FigureMeasured(finite_or_none(found.value), finite_or_none(found.low), finite_or_none(found.high))

@@ -177,8 +177,9 @@ def _reads_columns(node: Node) -> bool:
 # --- Python source for one row -----------------------------------------------------------------------------------
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def finite_or_none(value: float | None) -> float | None:
+    """Return a number where it is finite, else None."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _coalesce(*values: float | None) -> float | None:
@@ -200,7 +201,7 @@ def _one(function: Callable[[float], float]) -> Callable[[float | None], float |
         if value is None:
             return None
         try:
-            return _finite(function(value))
+            return finite_or_none(function(value))
         except (ValueError, OverflowError):
             return None
 

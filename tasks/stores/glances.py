@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -13,6 +13,7 @@ from sqlalchemy import (
     BindParameter,
     CompoundSelect,
     Connection,
+    Row,
     Select,
     String,
     bindparam,
@@ -162,7 +163,7 @@ class Glances(Transactions):
         row = connection.execute(
             query.where(tables.ledger.c.usecase == usecase, tables.ledger.c.id == number)
         ).one_or_none()
-        return None if row is None else (LedgerLine(*row[:-1]), json.loads(row.evidence))
+        return None if row is None else _with_evidence([row])[0]
 
     def evidence_of(
         self, connection: Connection, usecase: str, kind: str, last: int, actions: Collection[str] = ()
@@ -176,7 +177,7 @@ class Glances(Transactions):
         )
         if actions:
             query = query.where(tables.ledger.c.action.in_(actions))
-        return [(LedgerLine(*row[:-1]), json.loads(row.evidence)) for row in connection.execute(query)]
+        return _with_evidence(connection.execute(query))
 
     def around(
         self, connection: Connection, usecase: str, kind: str, number: int, actions: Collection[str]
@@ -188,7 +189,7 @@ class Glances(Transactions):
         later = query.where(ledger.c.id > number).order_by(ledger.c.id).limit(1)
         others = query.where(ledger.c.id <= number).order_by(ledger.c.id.desc()).limit(2)
         rows = [*connection.execute(later), *connection.execute(others)]
-        return [(LedgerLine(*row[:-1]), json.loads(row.evidence)) for row in rows]
+        return _with_evidence(rows)
 
     def trials_of(
         self, connection: Connection, usecase: str, stints: Sequence[Stint], first: int
@@ -240,3 +241,8 @@ class Glances(Transactions):
         """Return a mark of every use case that has it."""
         query = select(tables.marks.c.usecase, tables.marks.c.value).where(tables.marks.c.name == name)
         return {row.usecase: row.value for row in connection.execute(query)}
+
+
+def _with_evidence(rows: Iterable[Row[Any]]) -> list[tuple[LedgerLine, dict[str, Any]]]:
+    """Return entries whose last column is their evidence."""
+    return [(LedgerLine(*row[:-1]), json.loads(row.evidence)) for row in rows]

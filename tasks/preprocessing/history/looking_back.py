@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from expectations.history import HistoryColumn
+from tasks.preprocessing.formulas import finite_or_none
 from tasks.preprocessing.history.aggregates import AGGREGATES, LAST, Aggregate, Floats, Places
-from tasks.preprocessing.history.series import SECOND, EntitySeries, entity_codes, finite
+from tasks.preprocessing.history.series import SECOND, EntitySeries, entity_codes
 
 _SMALL = -(2**62)
 NO_BOUNDS = (0, 0)
@@ -74,7 +75,7 @@ class LookBack:
         end = max(end, begin)
         with np.errstate(over="ignore", invalid="ignore"):
             found = self.aggregate.of_values(series.values[first + begin : first + end])
-        return finite(found), end - begin
+        return finite_or_none(found), end - begin
 
     def many(self, series: EntitySeries, bounds: tuple[int, int], at: Places) -> tuple[Places, Places]:
         """Return where the values begin and end that rows at some times see of an entity."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -158,8 +157,3 @@ def entity_codes(rows: pl.DataFrame, by: Sequence[str]) -> tuple[Places, list[st
 
 def _tells_apart(dtype: pl.DataType) -> bool:
     return dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null)
-
-
-def finite(value: float) -> float | None:
-    """Return a number, None where it is none."""
-    return value if math.isfinite(value) else None
