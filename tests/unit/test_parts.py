@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -41,12 +40,11 @@ HEAVY = [
     "xgboost",
     "tokenizers",
 ]
-needs_xgboost = pytest.mark.skipif(find_spec("xgboost") is None, reason="the extra `xgboost` is not installed")
 
 
 def needed(name: str) -> pytest.MarkDecorator | tuple[()]:
-    """Return what leaves out the part that learns by a package which may not be there."""
-    return needs_torch if "torch" in name else needs_xgboost if name == "xgboost" else ()
+    """Return what leaves out the part that learns by torch, where that may not be there."""
+    return needs_torch if "torch" in name else ()
 
 
 @pytest.mark.parametrize(("key", "name"), [pytest.param(*each, marks=needed(each[1])) for each in NAMES])

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,6 @@ from tasks.modelling.calibrations.platt import FittedPlatt
 from tasks.modelling.xgboost_family import XGBoost
 from tasks.modelling.xgboost_trees import XGBoostTrees
 
-needs_xgboost = pytest.mark.skipif(
-    find_spec("xgboost") is None, reason="XGBoost is not installed: `pip install 'driftwheel[xgboost]'`"
-)
 CLASSES = {"binary_classification": ("no", "yes"), "multiclass_classification": ("a", "b", "c"), "regression": ()}
 
 
@@ -42,7 +38,6 @@ def fitted(train: Rows, valid: Rows | None = None, **fields: object):
     return recipe.fit(train, valid, seed=0, report=lambda *_: None)
 
 
-@needs_xgboost
 @pytest.mark.parametrize("task", CLASSES)
 def test_its_margins_are_xgboosts_to_the_last_bit(task: str, tmp_path: Path) -> None:
     import xgboost
@@ -71,7 +66,6 @@ def _trees(folder: Path) -> list[dict]:
     return json.loads((folder / "xgboost.json").read_bytes())["learner"]["gradient_booster"]["model"]["trees"]
 
 
-@needs_xgboost
 def test_it_stops_where_nothing_gets_better_and_says_how_it_goes(tmp_path: Path) -> None:
     train, heard = rows("binary_classification"), list[float]()
     recipe = XGBoost(family="xgboost", rounds=200, learning_rate=0.5, patience=3)
@@ -90,7 +84,6 @@ def test_it_stops_where_nothing_gets_better_and_says_how_it_goes(tmp_path: Path)
     np.testing.assert_array_equal(again.predict(train.matrix), found.predict(train.matrix))
 
 
-@needs_xgboost
 def test_what_features_add_starts_from_the_average_training_row(tmp_path: Path) -> None:
     random = np.random.default_rng(2)
     matrix = np.column_stack([random.normal(50.0, 1.0, 800), random.normal(0, 1, 800), np.full(800, np.nan)])
@@ -112,7 +105,6 @@ def test_what_features_add_starts_from_the_average_training_row(tmp_path: Path) 
     assert XGBoost.load(tmp_path).contributions(row)[0, -1] < 145.0, "of a row of zeros"
 
 
-@needs_xgboost
 def test_what_it_learnt_is_run_where_it_is_not_installed(tmp_path: Path) -> None:
     train = rows("regression")
     found = fitted(train)
@@ -130,7 +122,6 @@ numpy.save(folder / "said.npy", XGBoost.load(folder).predict(numpy.load(folder /
     np.testing.assert_array_equal(np.load(tmp_path / "said.npy"), found.predict(train.matrix))
 
 
-@needs_xgboost
 @pytest.mark.parametrize(
     ("change", "fields", "said"),
     [
@@ -178,7 +169,6 @@ def test_settings_that_it_would_pass_over_or_end_by_are_said_before(params: dict
     assert said in "".join(found.values())
 
 
-@needs_xgboost
 def test_every_setting_that_is_passed_on_is_used() -> None:
     import xgboost
 
