@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import re
 from collections import Counter
@@ -26,22 +25,19 @@ from flows.page.answered import version_that_came
 from flows.page.answers import Answers, Run, report_link
 from flows.page.cards import WINDOWS, Card, read_cards
 from flows.page.confirming import Asking
+from flows.page.distributions import distributions
 from flows.page.exposition import CONTENT_TYPE, read_exposition
 from flows.page.records import read_entry, split_body
 from flows.page.rendering import HEADERS, HERE
-from flows.page.shown import Distributions
 from flows.page.states import SEVERITY_TONES
 from flows.page.use_case_values import Asked, live_values, page_values, read_kept, timed_runs
 from flows.page.versions import version_of
 from flows.page.views import MAX_WINDOWS, read_live, read_windows
 from flows.page.words import now
 from infra.settings import Settings
-from tasks.stores.measurements import Measurement
 from tasks.stores.plain import to_json
 
 _log = logging.getLogger("driftwheel.page")
-_DRAWN_ON_CLICK = "flows.page.distributions"
-"""numpy, polars and the lake, which no other page needs."""
 
 
 class Page(Asking):
@@ -180,7 +176,7 @@ class Page(Asking):
             column=column,
             window=window,
             told=next((each for each in window.drift if each.column == column), None),
-            shown=await asyncio.to_thread(_distributions, self.settings, name, window, column),
+            shown=await asyncio.to_thread(distributions, self.settings, name, window, column),
             others=windows[-12:],
         )
 
@@ -192,7 +188,6 @@ class Page(Asking):
             kept = read_kept(self.settings, self.use_cases, self.database, card.name, now())
             if kept is not None:
                 self.show("use_case.html", Answers(), alone=False, **page_values(card.name, kept, Asked()))
-        importlib.import_module(_DRAWN_ON_CLICK)
 
     async def backtest(self, request: Request) -> Response:
         """Give the picture of a use case's last backtest."""
@@ -266,11 +261,6 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
 
 def _no_use_case(name: str) -> HTTPException:
     return HTTPException(404, f"No use case is called {name}. See the overview for those there are.")
-
-
-def _distributions(settings: Settings, name: str, window: Measurement, column: str) -> Distributions:
-    drawn: Distributions = importlib.import_module(_DRAWN_ON_CLICK).distributions(settings, name, window, column)
-    return drawn
 
 
 def _number(text: str | None, otherwise: int, most: int) -> int:
