@@ -65,14 +65,6 @@ def hold_back(frame: pl.DataFrame, spec: UseCase, share: float) -> tuple[pl.Data
     return frame.filter(~held), frame.filter(held)
 
 
-def folds_of(
-    frame: pl.DataFrame, spec: UseCase, folds: int, gap: Duration | None = None
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield (train, test) of a cross-validation, as `fold_masks` cuts it."""
-    for train, test in fold_masks(frame, spec, folds, gap):
-        yield frame.filter(train), frame.filter(test)
-
-
 def fold_masks(
     frame: pl.DataFrame, spec: UseCase, folds: int, gap: Duration | None = None
 ) -> Iterator[tuple[pl.Series, pl.Series]]:

@@ -8,6 +8,7 @@ chosen over four years of drift (docs/evaluation.md).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -30,14 +31,13 @@ class Relearnt(NamedTuple):
 
     Attributes
     ----------
-    level : float
-        At which their quantiles were taken; `intervals.coverage` stays the declared one.
+    intervals : Intervals
+        Their `coverage` stays the declared one, whatever level their quantiles were taken at.
     held : float
         Share of the newest rows' truths that lay inside what the older ones taught.
     """
 
     intervals: Intervals
-    level: float
     held: float
 
 
@@ -63,16 +63,12 @@ def learn_again(
         Those of now.
     """
     cut = len(label) - round(HELD_BACK * len(label))
-    tried = _learn(label[:cut], scores[:cut], level, classifies=classifies)
-    learnt = _learn(label, scores, level, classifies=classifies)
+    learn = partial(Intervals.learn, coverage=level, classifies=classifies, apart=True)
+    tried, learnt = learn(label[:cut], scores[:cut]), learn(label, scores)
     if tried is None or learnt is None or cut == len(label):
         return f"{len(label)} ripe rows are too few for a level of {level:.1%}"
     held = float(np.mean(tried.holds(label[cut:], scores[cut:])))
     now = float(np.mean(before.holds(label[cut:], scores[cut:]))) if before is not None else 0.0
     if abs(held - declared) > max(ASTRAY, abs(now - declared)):
         return f"what the older rows taught holds {held:.1%} of the newest truths, and what is answered now {now:.1%}"
-    return Relearnt(learnt.model_copy(update={"coverage": declared}), level, held)
-
-
-def _learn(label: Vector, scores: Scores, level: float, *, classifies: bool) -> Intervals | None:
-    return Intervals.learn(label, scores, level, classifies=classifies, apart=True)
+    return Relearnt(learnt.model_copy(update={"coverage": declared}), held)

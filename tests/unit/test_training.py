@@ -17,7 +17,7 @@ from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.bundles.pyfunc import _load_pyfunc
 from tasks.bundles.row_frames import jsonable
 from tasks.collection.joining import join_sources
-from tasks.evaluation.splits import folds_of
+from tasks.evaluation.splits import fold_masks
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake_tables import Version
@@ -226,7 +226,8 @@ def test_folds_are_judged_by_what_was_known_before_them_and_gates_may_ask_how_th
     usecase = load_use_case(str(make_use_case(changes=changes)))
     spec, frame = usecase.spec, rows(usecase, "2011-03-01")
     for gap, hours in ((spec.evaluation.validated.gap, 72), (None, 5)):  # type: ignore[union-attr]
-        for train, test in folds_of(frame, spec, 3, gap):
+        for masks in fold_masks(frame, spec, 3, gap):
+            train, test = map(frame.filter, masks)
             apart = (test["time"].min() - train["time"].max()).total_seconds() / 3600  # type: ignore[operator]
             assert hours <= apart < hours + 5
     judged = judge(frame, spec, None)

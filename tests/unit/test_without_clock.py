@@ -24,7 +24,7 @@ from tasks.bundles.served_rows import true_labels
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import Collected, collect_sources
 from tasks.evaluation.interval import in_time, time_blocks
-from tasks.evaluation.splits import folds_of, hold_back, units_of
+from tasks.evaluation.splits import fold_masks, hold_back, units_of
 from tasks.stores.arrival_order import in_turn, stamps
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Origin, Predictions, pack
@@ -255,7 +255,7 @@ def test_what_is_held_back_has_each_class_in_its_share_and_is_drawn_the_same_aga
         assert abs(int((held["benign"] == label).sum()) - share * count) <= 0.5 + 1e-6
     again = hold_back(frame[::-1], spec, share)
     assert again[1].equals(held)
-    tests = [test for _, test in folds_of(frame, spec, 3)]
+    tests = [frame.filter(test) for _, test in fold_masks(frame, spec, 3)]
     assert sorted(patient for test in tests for patient in test["patient"]) == list(range(len(positive)))
 
 
@@ -275,8 +275,8 @@ def test_rows_of_one_patient_stay_together(tmp_path: Path) -> None:
     assert 0.2 < len(held) / 600 < 0.4
     blocks = time_blocks(*in_time(held[EVENT_TIME], spec, units_of(held, spec)[0]))
     assert pl.DataFrame({"p": held["patient"], "b": blocks}).unique()["p"].is_unique().all()
-    for train, test in folds_of(frame, spec, 4):
-        assert not set(train["patient"]) & set(test["patient"])
+    for train, test in fold_masks(frame, spec, 4):
+        assert not set(frame.filter(train)["patient"]) & set(frame.filter(test)["patient"])
 
 
 def test_a_holdout_is_of_rows_that_neither_has_learnt(made: Cells) -> None:
