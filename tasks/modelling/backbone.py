@@ -23,7 +23,7 @@ from tasks.modelling.frozen_graph import MODEL, SETTINGS, load_graph
 from tasks.modelling.importance import permuted
 from tasks.modelling.linear import FittedLinear, Linear
 from tasks.modelling.onnx_failures import onnx_failures
-from tasks.modelling.predictors import PIXELS_ALONE, BatchPredictor, sampled
+from tasks.modelling.predictors import PIXELS_ALONE, BatchPredictor
 from tasks.modelling.text_backbone import FILES, FittedTextBackbone, TextPredictor, fit_text, load_text
 from tasks.modelling.torch_signals import Sides, refuse_other_shapes
 
@@ -152,7 +152,6 @@ class BackbonePredictor(BatchPredictor):
     """Runs a backbone and its head."""
 
     alone = PIXELS_ALONE
-    method = sampled(PIXELS_ALONE)
 
     def __init__(self, embed: Callable[[Matrix], Matrix], head: AdditivePredictor) -> None:
         self.embed, self.head = embed, head

@@ -8,7 +8,7 @@ import numpy as np
 
 from expectations.calibration import Calibrator
 from expectations.families import Matrix, Predictor, Score, Scores
-from tasks.modelling.predictors import AVERAGE_ROW, BatchPredictor, sampled
+from tasks.modelling.predictors import BatchPredictor
 
 CALIBRATION = "calibration.json"
 
@@ -26,10 +26,13 @@ class FollowedPredictor(BatchPredictor):
         self._line = calibrator.of_raw_scores if predictor.explains == "score" else None
         if isinstance(predictor, BatchPredictor):
             self.alone, self.base_row = predictor.alone, predictor.base_row
-            self.method = sampled(predictor.alone, "" if predictor.base_row is None else AVERAGE_ROW)
         if self._line is not None:
             self.explains: Literal["score", "prediction"] = "score"
-            self.method = predictor.method
+
+    @property
+    def method(self) -> str:
+        """How contributions are found, in words: as those of the predictor, where they are these, stretched."""
+        return super().method if self._line is None else self.predictor.method
 
     def predict(self, matrix: Matrix) -> Scores:
         """Predict rows of shape (n_rows, n_features)."""

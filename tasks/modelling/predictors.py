@@ -25,7 +25,6 @@ _ALONE = 1024
 """Features whose contributions are sampled one by one; of more, as of pixels, neighbours enter together."""
 PIXELS_ALONE = 128
 """The same where features are the pixels of a picture, whose neighbours show alike."""
-AVERAGE_ROW = "the average training row"
 _RUNS = 128
 """So many of these neighbours there are then."""
 _STEP_BYTES = 8 * 1024 * 1024
@@ -91,20 +90,6 @@ def processor_seconds(call: Callable[[], object]) -> float:
     return min(taken)
 
 
-def sampled(alone: int, against: str = "") -> str:
-    """Say how contributions are sampled where more features than `alone` are not looked at one by one.
-
-    Parameters
-    ----------
-    against : str
-        The row that they start from, where that is not the one of zeros.
-    """
-    return (
-        f"Shapley values sampled over {_PERMUTATIONS} permutations{against and f', against {against}'}; of more than "
-        f"{alone:,} features {_RUNS} runs of neighbours, of which each shares its value equally"
-    )
-
-
 class BatchPredictor(ABC):
     """What a model that predicts rows together needs beside that: one row, and what each feature adds."""
 
@@ -114,7 +99,15 @@ class BatchPredictor(ABC):
     """Features that have contributions of their own; of more, neighbours share theirs equally."""
     base_row: Vector | None = None
     """What contributions start from, shape (n_features,); None for zeros, the average of standardised features."""
-    method = sampled(_ALONE)
+
+    @property
+    def method(self) -> str:
+        """How contributions are found, in words: by `alone`, and what they start from."""
+        against = "" if self.base_row is None else ", against the average training row"
+        return (
+            f"Shapley values sampled over {_PERMUTATIONS} permutations{against}; of more than {self.alone:,} features "
+            f"{_RUNS} runs of neighbours, of which each shares its value equally"
+        )
 
     @abstractmethod
     def predict(self, matrix: Matrix) -> Scores:
@@ -225,7 +218,7 @@ class OnnxPredictor(BatchPredictor):
 
     def explain_pixels(self) -> None:
         """Explain as what it is told are the pixels of a picture: neighbours together, where they are many."""
-        self.alone, self.method = PIXELS_ALONE, sampled(PIXELS_ALONE)
+        self.alone = PIXELS_ALONE
 
     def predict_row(self, values: list[float]) -> Score:
         """Predict one row."""

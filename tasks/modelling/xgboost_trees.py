@@ -11,7 +11,7 @@ import numpy.typing as npt
 from expectations.errors import BundleError
 from expectations.families import Matrix, Scores, Vector
 from tasks.modelling.links import sigmoid, softmax_rows
-from tasks.modelling.predictors import AVERAGE_ROW, BatchPredictor, sampled
+from tasks.modelling.predictors import BatchPredictor
 
 _AT_ONCE = 1 << 20
 """Pairs of a row and a tree that are walked at once, at most."""
@@ -42,7 +42,7 @@ class XGBoostTrees(BatchPredictor):
 
     def __init__(self, content: bytes, base_row: Vector | None = None) -> None:
         if base_row is not None:
-            self.base_row, self.method = base_row, sampled(self.alone, AVERAGE_ROW)
+            self.base_row = base_row
         learner = json.loads(content)["learner"]
         booster, settings = learner["gradient_booster"], learner["learner_model_param"]
         objective = learner["objective"]["name"]

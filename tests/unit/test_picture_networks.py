@@ -110,7 +110,10 @@ def test_of_many_features_neighbours_share_what_they_add_and_all_add_up() -> Non
     rows = np.random.default_rng(0).normal(size=(2, 2048))
     few = Line().contributions(rows[:, :1024])  # a wide table may have as many: each has its own
     assert np.count_nonzero(few[:, :-1]) == 2 * 9
-    assert "of more than 1,024 features 128 runs of neighbours" in Line().method
+    line = Line()
+    assert "of more than 1,024 features 128 runs of neighbours" in line.method
+    line.alone, line.base_row = 7, np.ones(3)
+    assert "permutations, against the average training row; of more than 7 features" in line.method
     found = Line().contributions(rows)
     np.testing.assert_allclose(found.sum(axis=1), Line().predict(rows), atol=1e-12)
     np.testing.assert_allclose(found[:, :8], np.tanh(rows[:, :8].sum(axis=1))[:, None].repeat(8, axis=1) / 16)
