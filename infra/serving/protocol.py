@@ -30,20 +30,19 @@ Reading holds the interpreter, so a body that is not small is read in steps, and
 from __future__ import annotations
 
 import contextlib
-import csv
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from infra.serving.bad_requests import BadRequestError, too_many_rows
-from infra.serving.csv_lines import CsvLines
+from infra.serving.csv_rows import CsvReader
 from infra.serving.forms import FORMS, form_of, lists_of, read_params, records_of, rows_by_column
+from infra.serving.json_bodies import MEMBERS, decode, decoded, members_of
 from infra.serving.pieces import MAX_HEAD_BYTES, MAX_ROW_BYTES, PIECE_BYTES, Place, find_cuts, find_rows, trim
-from infra.serving.row_reader import MAX_UNKNOWN, MEMBERS, NUL, Read, Row, RowReader
+from infra.serving.row_reader import NUL, STEP_ROWS, Read, Row
 from infra.serving.steps import Steps, finish
-from infra.serving.values import FROM_TEXT
 
 Media = Literal["json", "csv", "parquet", "arrow stream", "arrow file", "other"]
 MEDIA: dict[bytes, Media] = {
@@ -55,8 +54,6 @@ MEDIA: dict[bytes, Media] = {
     b"application/vnd.apache.arrow.file": "arrow file",
 }
 """Content type -> how a body is read."""
-_STEP_ROWS = 16
-"""Rows that are read value by value in one step."""
 
 
 class _Order(msgspec.Struct):
@@ -81,7 +78,7 @@ _order = msgspec.json.Decoder(_Order)
 _plain = msgspec.json.Decoder(list[str | int | float | bool | None])
 
 
-class Reader(RowReader):
+class Reader(CsvReader):
     """Reads request bodies for one bundle, of any size and media.
 
     A small body of JSON is read at once, as `RowReader` does. From a large one pieces of some rows are cut until a
@@ -123,7 +120,7 @@ class Reader(RowReader):
 
     def _read_rows(self, body: bytes, media: Media, most_rows: int) -> Steps[Read]:
         if media == "csv":
-            return (yield from self._read_csv(body, most_rows)), {}
+            return (yield from self.read_csv(body, most_rows)), {}
         return self._read_json(body) if len(body) <= PIECE_BYTES else (yield from self._read_pieces(body, most_rows))
 
     # --- in pieces ----------------------------------------------------------------------------------------------------
@@ -197,7 +194,7 @@ class Reader(RowReader):
 
     def _names(self, rest: bytes) -> Sequence[str]:
         """Return the names of a split's columns where they stand behind its rows."""
-        split = (self._members(rest) or {}).get("dataframe_split")
+        split = (members_of(rest) or {}).get("dataframe_split")
         try:
             if isinstance(split, msgspec.Raw):
                 return _order.decode(split).columns
@@ -220,9 +217,7 @@ class Reader(RowReader):
         if exact is not None:
             return self._settled(exact, first)
         try:
-            found: list[Any] | Mapping[str, Any] | None = (
-                self._members(content) if place.by_column else self._decode(content)
-            )
+            found: list[Any] | Mapping[str, Any] | None = members_of(content) if place.by_column else decode(content)
         except BadRequestError:
             return None
         return found
@@ -232,8 +227,8 @@ class Reader(RowReader):
     ) -> Steps[list[Row]]:
         """Check rows value by value."""
         rows: list[Row] = []
-        for at in range(0, len(elements), _STEP_ROWS):
-            some = elements[at : at + _STEP_ROWS]
+        for at in range(0, len(elements), STEP_ROWS):
+            some = elements[at : at + STEP_ROWS]
             position = first + at
             data = {"columns": list(order or ()), "data": some} if place.form == "dataframe_split" else some
             raw = records_of(place.form, data, position)
@@ -243,10 +238,10 @@ class Reader(RowReader):
 
     def _read_columns(self, columns: dict[str, Any], rest: bytes, most_rows: int) -> Steps[Read]:
         """Read rows that come by column; each column is decoded by itself."""
-        members = self._members(rest) or {}
+        members = members_of(rest) or {}
         last = members[form_of(members)]
         if isinstance(last, msgspec.Raw):
-            last = self._members(bytes(last)) or {}
+            last = members_of(bytes(last)) or {}
         values: dict[str, Any] = {}
         for name, column in (columns | {name: column for name, column in last.items() if name in self.asked}).items():
             yield
@@ -257,63 +252,14 @@ class Reader(RowReader):
                 except (ValueError, RecursionError, OverflowError):
                     if len(column) > MAX_ROW_BYTES:
                         raise BadRequestError(f"the column {name} must be a list of plain values") from None
-                    values[name] = self._decoded(column)
+                    values[name] = decoded(column)
         yield
         lists, number = lists_of(values)
         if number > most_rows:
             raise too_many_rows(number, most_rows)
         rows: list[Row] = []
-        for at in range(0, number, _STEP_ROWS):
-            some = rows_by_column({name: each[at : at + _STEP_ROWS] for name, each in lists.items()})
+        for at in range(0, number, STEP_ROWS):
+            some = rows_by_column({name: each[at : at + STEP_ROWS] for name, each in lists.items()})
             rows += [self._row(position, row) for position, row in enumerate(some, at)]
             yield
         return rows, read_params(members.get("params"))
-
-    # --- CSV ----------------------------------------------------------------------------------------------------------
-
-    def _read_csv(self, body: bytes, most_rows: int) -> Steps[list[Row]]:
-        """Read rows below a line of names; here every value is a text, so numbers are read from theirs."""
-        text, rows = CsvLines(body, most_rows), list[Row]()
-        try:
-            lines = csv.reader(text, strict=True)
-            names = next(lines, [])
-            readings = self._csv_readings(names)
-            for number, line in enumerate(lines, 1):
-                text.begin_row()
-                if number % _STEP_ROWS == 0:
-                    yield
-                if line:
-                    if len(rows) >= most_rows:
-                        raise too_many_rows(None, most_rows)
-                    rows.append(self._csv_row(len(rows), names, readings, line))
-        except UnicodeDecodeError:
-            raise BadRequestError("the body is not UTF-8") from None
-        except csv.Error as error:
-            raise BadRequestError(f"the body is not CSV: {error}") from None
-        return rows
-
-    def _csv_readings(self, names: Sequence[str]) -> list[Callable[[str], Any]]:
-        """Check the first line, and return how the values below each name are read."""
-        if not names:
-            raise BadRequestError("the first line must name the columns")
-        if len(names) > len(self.fields) + MAX_UNKNOWN:
-            raise BadRequestError(f"the first line names more than {len(self.fields) + MAX_UNKNOWN} columns")
-        if len(set(names)) < len(names):
-            raise BadRequestError("the first line names a column twice")
-        lacking = sorted(self._needed - set(names))
-        if lacking:
-            raise BadRequestError(f"the column {lacking[0]} is missing; leave its values empty where unknown")
-        return [FROM_TEXT.get(self._sent.get(name, "text"), str) for name in names]
-
-    def _csv_row(
-        self, position: int, names: Sequence[str], readings: Sequence[Callable[[str], Any]], line: Sequence[str]
-    ) -> Row:
-        if len(line) != len(names):
-            raise BadRequestError(f"row {position} must have {len(names)} values")
-        values = {}
-        for name, text, reading in zip(names, line, readings, strict=True):
-            try:
-                values[name] = reading(text) if text else None
-            except (ValueError, KeyError):
-                raise BadRequestError(f"the column {name} needs a {self._sent[name]} in row {position}") from None
-        return self._row(position, values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +10,20 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_json, wrong_value
+from infra.serving.bad_requests import BadRequestError, too_many_rows, wrong_value
 from infra.serving.forms import FORMS, form_of, read_params, records_of
+from infra.serving.json_bodies import decoded, members_of
 from infra.serving.looking_back import RowHistory
 from infra.serving.sent_pictures import SentPictures
-from infra.serving.values import CHECKS, TYPES, hider_of, settler_of, written
+from infra.serving.values import CHECKS, TYPES, hider_of, settler_of
 from tasks.bundles.manifest import BundleColumn
 from tasks.preprocessing.instants import Instants
 from tasks.preprocessing.pictures import reference_of
 from tasks.preprocessing.program import FeatureProgram
 
 MAX_ROWS = 10_000
+STEP_ROWS = 16
+"""Rows that are read value by value in one step."""
 _UNSET = msgspec.UNSET
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 NUL = rb"\u0000"
@@ -37,9 +39,6 @@ Read = tuple[list[Row], Mapping[str, Any]]
 class _Split(msgspec.Struct):
     columns: list[str]
     data: msgspec.Raw
-
-
-MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _in_turn(first: Callable[[Any], Any], then: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -150,7 +149,6 @@ class RowReader:
         )
         self._fast = msgspec.json.Decoder(request)
         self._rows = msgspec.json.Decoder(list[self.row_type])  # type: ignore[name-defined] # as above
-        self._any = msgspec.json.Decoder()
         self._split: dict[tuple[str, ...], tuple[msgspec.json.Decoder[Any], Callable[[Any], list[Row]]] | None] = {}
 
     def readings(self, program: FeatureProgram) -> dict[str, str]:
@@ -269,38 +267,14 @@ class RowReader:
         return msgspec.json.Decoder(list[tuple[types]]), make_rows
 
     def _read_leniently(self, body: bytes, first: int) -> Read:
-        members = self._members(body)
+        members = members_of(body)
         if members is None:
             raise BadRequestError(f"the body must be an object with one of {', '.join(FORMS)}")
         form = form_of(members)
-        raw = records_of(form, self._decoded(members[form]), first)
+        raw = records_of(form, decoded(members[form]), first)
         if len(raw) > self.most_rows:
             raise too_many_rows(len(raw), self.most_rows)
         return [self._row(at, row) for at, row in enumerate(raw, first)], read_params(members.get("params"))
-
-    def _members(self, body: bytes) -> Mapping[str, Any] | None:
-        """Return the members of an object, not decoded yet where that can be: what is not asked for is never made."""
-        try:
-            return MEMBERS.decode(body)
-        except (ValueError, RecursionError):
-            found = self._decode(body)
-            return found if isinstance(found, dict) else None
-
-    def _decoded(self, member: Any) -> Any:  # noqa: ANN401
-        """Decode what is not decoded yet."""
-        return self._decode(bytes(member)) if isinstance(member, msgspec.Raw) else member
-
-    def _decode(self, body: bytes) -> Any:  # noqa: ANN401
-        try:
-            return self._any.decode(body)
-        except (ValueError, RecursionError, OverflowError) as error:
-            too_large = isinstance(error, msgspec.ValidationError)  # a number, which the checks name by its column
-            if b"NaN" not in body and b"Infinity" not in body and not too_large:
-                raise BadRequestError(why_no_json(error)) from None
-        try:
-            return json.loads(body, parse_float=written)
-        except (ValueError, RecursionError):
-            raise BadRequestError("the body is not JSON") from None
 
     def _row(
         self,
