@@ -59,7 +59,8 @@ def check_use_case(settings: Settings, reference: str) -> Iterator[CheckResult]:
         If it cannot even be loaded.
     """
     from tasks.cleaning.suite import build_suite
-    from tasks.collection.reading import expected_of, read_source_of
+    from tasks.collection.expected_types import expected_of
+    from tasks.collection.reading import read_source_of
     from tasks.collection.sources.tables import TableFiles
     from tasks.collection.unreadable import without_marks
 
@@ -242,7 +243,7 @@ def _say_protected(spec: UseCase) -> str:
 
 def _say_types(spec: UseCase, rows: pl.DataFrame) -> str:
     """Say what columns are that the use case reads and does not declare: decided once, by the first collection."""
-    from tasks.collection.reading import needed_columns
+    from tasks.collection.expected_types import needed_columns
     from tasks.collection.types import type_of
 
     said = {*spec.columns, spec.time_column, spec.label.column}

@@ -264,7 +264,8 @@ class Service:
         coding = coding_of(",".join(request.headers.getlist("content-encoding")).encode("latin-1"))
         check(media, coding, taken)
         body = await read_body(request.receive, most, int(request.headers.get("content-length", 0)))
-        return await self.predictions.plain(body, media, coding, mount, most), "csv" if media == "csv" else "json"
+        plain = await self.predictions.bodies.result(body, media, coding, mount, most)
+        return plain, "csv" if media == "csv" else "json"
 
     async def _explain(self, request: Request) -> Response:
         name = request.path_params.get("usecase", "")

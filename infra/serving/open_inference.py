@@ -23,8 +23,9 @@ from infra.serving.bad_requests import BadRequestError, too_many_rows, why_no_js
 from infra.serving.models import Model
 from infra.serving.mount import Mount
 from infra.serving.offloading import QueueFullError
-from infra.serving.predicting import SMALL_BYTES, Predictions
+from infra.serving.predicting import Predictions
 from infra.serving.replies import RETRY_SECONDS, headers_of, request_id_of
+from infra.serving.request_sizes import SMALL_BYTES
 from tasks.bundles.manifest import BundleColumn
 
 _NUMBERS = ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")

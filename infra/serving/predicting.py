@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -16,15 +16,12 @@ from infra.serving.admission import Admission, Admitted, Limits, refusal
 from infra.serving.answering import (
     Answer,
     Question,
-    Run,
     ScoredAnswer,
     compose,
     compose_in_steps,
     prepare,
     rows_a_record,
     score,
-    shadow,
-    shadow_records,
     understand,
     understand_in_steps,
 )
@@ -39,26 +36,16 @@ from infra.serving.mount import Mount
 from infra.serving.mounts import Mounts
 from infra.serving.offloading import Offloader
 from infra.serving.pieces import PIECE_BYTES
+from infra.serving.plain_bodies import PlainBodies
 from infra.serving.protocol import Media
 from infra.serving.record_streams import JournalUnwritableError
 from infra.serving.replies import Reply, check, error_body, too_large, unavailable, unwritable
+from infra.serving.request_sizes import LOOP_SECONDS, SMALL_BYTES, is_large, is_large_again, is_small
+from infra.serving.shadowing import ShadowScorer
 from infra.serving.steps import Steps
-from infra.serving.unpacking import TABLES, Coding, Unpacker
 
-BESIDE_SECONDS = 0.0002
-"""A request whose trees or network take longer is scored beside the event loop; to hand over less costs more."""
-LOOP_SECONDS = 0.0005
-"""Features that take longer than this are computed beside it too, where they compete with it for the interpreter."""
-HELD_SECONDS = 0.001
-"""Trees that need the interpreter too win nothing beside the loop, but others have their turn: from here on."""
 MAX_EXPLAINING = 32
 """Requests for explanations that wait; more are asked to come again."""
-MAX_SHADOW_BYTES = 16 * 1024 * 1024
-"""Of bodies that wait for a candidate's shadow; more are left out, and counted."""
-_SHADOW_BYTES = 4 * 1024
-"""What one that waits takes beside its body."""
-SMALL_BYTES = 4 * 1024
-"""Smaller bodies are read at once: most of them are answered at once."""
 _PATH = "/invocations"
 _log = logging.getLogger("driftwheel.serving")
 _encode = msgspec.json.Encoder().encode
@@ -95,17 +82,15 @@ class Predictions(Admission):
     def __init__(self, mounts: Mounts, journal: Journal, access: Access, limits: Limits) -> None:
         super().__init__(mounts, access, limits)
         self.journal = journal
-        self._scoring, self._shadows, self._joining = Offloader(), Offloader(), Offloader()
-        self._unpacking = Offloader(nice=True)
+        self._scoring, self._joining = Offloader(), Offloader()
         self.explaining = Offloader(MAX_EXPLAINING, nice=True)
-        self._unpacker, self._explainer = Unpacker(), Explainer()
-        self._shadow_bytes = 0
+        self._explainer = Explainer()
+        self.bodies, self.shadows = PlainBodies(mounts), ShadowScorer(journal)
 
     def close(self) -> None:
         """End what scores beside the event loop; at the end of the process."""
-        for each in (self._scoring, self._shadows, self._joining, self._unpacking, self.explaining):
+        for each in (self._scoring, self.shadows, self._joining, self.bodies, self.explaining):
             each.close()
-        self._unpacker.close()
         self._explainer.close()
 
     def answer(self, path: str, admitted: Admitted, body: bytes, done: Done) -> None:
@@ -120,7 +105,7 @@ class Predictions(Admission):
         mount.counters.requests += 1
         if not admitted.plain:
             self._unpack(mount, admitted, body, started, done)
-        elif _is_small(body, mount.champion):
+        elif is_small(body, mount.champion):
             self._take_up(mount, admitted, body, started, done)
         else:
             self._queue(mount, admitted, body, started, done)
@@ -154,7 +139,7 @@ class Predictions(Admission):
             self._joining.run(partial(join, parts), joined)
 
     def _queue(self, mount: Mount, admitted: Admitted, body: bytes, started: float, done: Done) -> None:
-        if _is_small(body, mount.champion) or self._scoring.is_near():
+        if is_small(body, mount.champion) or self._scoring.is_near():
             self._take_up(mount, admitted, body, started, done)
         elif not self._scoring.wait(partial(self._take_up, mount, admitted, body, started, done), len(body)):
             mount.counters.error("busy")
@@ -176,33 +161,9 @@ class Predictions(Admission):
             else:
                 self._queue(mount, plain, result, started, done)
 
-        work = self._make_plain(body, admitted.media, admitted.coding, mount, self.limits.body)
-        if self._unpacking.is_near():
-            self._unpacking.run(work, unpacked)
-        elif not self._unpacking.wait(partial(self._unpacking.run, work, unpacked), len(body)):
+        if not self.bodies.unpack(body, admitted.media, admitted.coding, mount, self.limits.body, unpacked):
             mount.counters.error("busy")
             done(unavailable("too many bodies to unpack at once", admitted.request_id))
-
-    def _make_plain(
-        self, body: bytes, media: Media, coding: Coding, mount: Mount, most_bytes: int
-    ) -> Callable[[], bytes]:
-        readers = [model.reader for model in (mount.champion, mount.candidate) if model is not None]
-        columns = list(dict.fromkeys(name for reader in readers for name in reader.asked))
-        return partial(self._unpacker.unpack, body, media, coding, columns, self.mounts.most_rows, most_bytes)
-
-    async def plain(self, body: bytes, media: Media, coding: Coding, mount: Mount, most_bytes: int) -> bytes:
-        """Return a body of JSON or CSV, whatever it came as.
-
-        Raises
-        ------
-        BadRequestError
-            If it is not what it is called, or unpacks to more than `most_bytes`.
-        BusyError
-            If too many wait already.
-        """
-        if not coding and media not in TABLES:
-            return body
-        return await self._unpacking.result(self._make_plain(body, media, coding, mount, most_bytes), len(body))
 
     async def explain(self, model: Model, body: bytes, media: Media) -> bytes:
         """Explain the rows of a plain body, when its turn comes.
@@ -232,11 +193,11 @@ class Predictions(Admission):
                 return
             question = understand(body, admitted.media, champion, answering, mount.share)
             rows = len(question.rows)
-            if _is_large(rows, champion) or (question.chosen and _is_large_again(rows, candidate)):
+            if is_large(rows, champion) or (question.chosen and is_large_again(rows, candidate)):
                 self._score_offloaded(request, question)
                 return
             found = compose(question, score(question), logged=self.journal.writes)
-        except Exception as error:  # noqa: BLE001 - a fault of ours is told as one
+        except Exception as error:  # noqa: BLE001 - a fault of ours becomes a reply
             self._fail(request, error)
         else:
             self._log(request, question, found)
@@ -264,13 +225,13 @@ class Predictions(Admission):
         try:
             if isinstance(question, Exception):
                 self._fail(request, question)
-            elif _is_large(len(question.rows), question.champion) or (
-                question.chosen and _is_large_again(len(question.rows), question.candidate)
+            elif is_large(len(question.rows), question.champion) or (
+                question.chosen and is_large_again(len(question.rows), question.candidate)
             ):
                 self._score_offloaded(request, question)
             else:
                 self._scored(request, question, score(question))
-        except Exception as error:  # noqa: BLE001 - a fault of ours is told as one
+        except Exception as error:  # noqa: BLE001 - a fault of ours becomes a reply
             self._fail(request, error)
         finally:
             self._scoring.release()
@@ -336,50 +297,9 @@ class Predictions(Admission):
         mount.counters.seconds.add(time.perf_counter() - request.started)
         after = None
         if request.shadowing is not None:
-            after = partial(self._shadow, mount.usecase, request.shadowing, question, found.ids)
+            after = partial(self.shadows.score, mount.usecase, request.shadowing, question, found.ids)
         request.done(Reply(200, found.body, request.request_id, after=after))
-
-    def _shadow(self, usecase: str, candidate: Model, question: Question, ids: Sequence[str]) -> None:
-        if not _is_large_again(len(ids), candidate):
-            self._log_shadow(usecase, question, ids, shadow(question, candidate))
-            return
-        size = len(question.body) + _SHADOW_BYTES
-        if self._shadow_bytes + size > MAX_SHADOW_BYTES:  # slower than what comes in: nobody shall wait for it
-            candidate.counters.skipped += 1
-            return
-        self._shadow_bytes += size
-        self._shadows.run(partial(shadow, question, candidate), partial(self._shadowed, usecase, question, ids, size))
-
-    def _shadowed(self, usecase: str, question: Question, ids: Sequence[str], size: int, run: Run | Exception) -> None:
-        self._shadow_bytes -= size
-        if isinstance(run, Exception):
-            raise run
-        self._log_shadow(usecase, question, ids, run)
-
-    def _log_shadow(self, usecase: str, question: Question, ids: Sequence[str], run: Run) -> None:
-        records = shadow_records(run, question.champion, ids)
-        if records:  # nobody waits for them; where they cannot be written, the journal's trouble says so
-            self.journal.submit(usecase, "shadows", records, lambda _: None)
 
 
 def _usecase_in(path: str) -> str:
     return path[1 : -len(_PATH)] if len(path) > len(_PATH) else ""
-
-
-def _is_small(body: bytes, model: Model | None) -> bool:
-    """Whether a body is read at once, however many wait: not where few bytes may be a large picture."""
-    return len(body) < SMALL_BYTES and not (model is not None and model.reader.pictures)
-
-
-def _is_large(rows: int, model: Model | None) -> bool:
-    """Whether a request is better scored beside the event loop."""
-    if model is None:
-        return False
-    if model.bundle.predictor.holds_interpreter:
-        return (model.row_seconds + model.feature_seconds) * rows > HELD_SECONDS
-    return model.row_seconds * rows > BESIDE_SECONDS or model.feature_seconds * rows > LOOP_SECONDS
-
-
-def _is_large_again(rows: int, candidate: Model | None) -> bool:
-    """Whether it is better scored beside the event loop by a candidate too, which reads the body for itself."""
-    return candidate is not None and (bool(candidate.reader.pictures) or _is_large(rows, candidate))

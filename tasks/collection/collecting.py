@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import polars as pl
 
-from expectations.data import EVENT_TIME
 from expectations.errors import LakeError, SourceError, TurnTakenError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
+from tasks.collection.column_changes import column_changes
 from tasks.collection.commit_notes import (
     COLUMNS,
     DEFINITION,
@@ -24,15 +24,15 @@ from tasks.collection.commit_notes import (
     settled_files,
 )
 from tasks.collection.freshness import Stale, find_stale
-from tasks.collection.joining import Joined, KnownKeys, join_sources
+from tasks.collection.held_rows import compared_since, held_keys, oldest_waiting, with_held
+from tasks.collection.joining import Joined, join_sources
 from tasks.collection.labels import keep_labels, relabelled
 from tasks.collection.news import NO_TIMES, News, find_news, once
 from tasks.collection.types import match_types
 from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import COLLECTION, Lake
-from tasks.stores.lake_tables import BATCH, COLLECTED, TECHNICAL, UNREAD
-from tasks.stores.table_columns import holds
+from tasks.stores.lake_tables import BATCH, COLLECTED
 from tasks.stores.tombstones import FORGOTTEN, KEPT_SINCE, without_forgotten
 
 _APPLICATION = "collect"
@@ -127,12 +127,12 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
     raw = None if version is None else lake.scan("raw", version)
     if raw is not None:
         refuse_changed(usecase, lake)
-    compared = None if raw is None or spec.clock is None else _compared_since(raw, lake, spec, as_of)
+    compared = None if raw is None or spec.clock is None else compared_since(raw, lake, spec, as_of)
     since, held = compared, None
     if raw is not None and compared is not None:
         with lake.reading("raw"):
-            since = min(compared, _oldest_waiting(raw, lake, spec.time_column) or compared)
-            held = _held(raw, spec, since)
+            since = min(compared, oldest_waiting(raw, lake, spec.time_column) or compared)
+            held = held_keys(raw, spec, since)
     schema = {} if raw is None else dict(raw.collect_schema())
     noted = noted_files(usecase, lake)
     joined = join_sources(
@@ -160,7 +160,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
             if joined.truth is not None:
                 joined = replace(joined, rows=keep_labels(joined.rows, raw, spec))
             news = find_news(joined.rows, raw, spec, since, compared)
-    changes = () if raw is None else _changes(news.rows, schema, spec, delivered(lake) or schema)
+    changes = () if raw is None else column_changes(news.rows, schema, spec, delivered(lake) or schema)
     if raw is not None and joined.truth is not None:
         with lake.reading("raw"):
             news = _with_labels(news, joined, raw, usecase)
@@ -170,7 +170,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
     if len(news.rows):
         batch += 1
         _write(usecase, lake, news.rows, joined, as_of, batch, before, erased)
-    newest = _with_held(joined.newest, raw, lake, spec, as_of)
+    newest = with_held(joined.newest, raw, lake, spec, as_of)
     return Collected(
         batch=batch,
         new=len(news.rows) - news.corrected,
@@ -203,61 +203,12 @@ def _with_labels(news: News, joined: Joined, raw: pl.LazyFrame, usecase: LoadedU
     return News(rows, news.corrected + len(relabelled_rows), news.late)
 
 
-def _with_held(
-    newest: Mapping[str, datetime | None], raw: pl.LazyFrame | None, lake: Lake, spec: UseCase, as_of: datetime
-) -> Mapping[str, datetime | None]:
-    """Take what is held of the first source, of which perhaps only what changed was read, for read."""
-    first = next(iter(spec.sources))
-    if raw is None or spec.clock is None or first not in newest:
-        return newest
-    held = _newest_before(raw, lake, spec, as_of)
-    return {**newest, first: max(filter(None, (held, newest[first])), default=None)}
-
-
 def _without_erased(rows: pl.DataFrame, spec: UseCase, noted: Mapping[str, str], secret: bytes) -> pl.DataFrame:
     """Leave out what was erased, and what sources may hold still."""
     rows = without_forgotten(rows, noted.get(FORGOTTEN), secret)
     if spec.clock is None or KEPT_SINCE not in noted:
         return rows
     return rows.filter(pl.col(spec.time_column) >= datetime.fromisoformat(noted[KEPT_SINCE]))
-
-
-def _changes(
-    rows: pl.DataFrame, schema: Mapping[str, pl.DataType], spec: UseCase, before: Iterable[str]
-) -> tuple[str, ...]:
-    """Say how the table's columns change by new rows.
-
-    Parameters
-    ----------
-    before : iterable of str
-        Columns of the rows that were collected last.
-
-    Raises
-    ------
-    SourceError
-        If whole numbers became texts, which was not declared.
-    """
-    if rows.is_empty():
-        return ()
-    new = [column for column in rows.columns if column not in schema and column != UNREAD]
-    gone = [column for column in before if column not in {*rows.columns, *TECHNICAL, EVENT_TIME, UNREAD}]
-    said = [f"{', '.join(new)} new: missing in earlier rows"] * bool(new)
-    said += [f"{', '.join(gone)} no longer delivered: missing in new rows"] * bool(gone)
-    for column, dtype in rows.schema.items():
-        kept = schema.get(column)
-        if kept is None or not kept.is_integer() or holds(kept, rows[column]):
-            continue
-        if dtype == pl.String and column not in spec.columns and rows[column].null_count() < len(rows):
-            numbers = rows[column].cast(pl.Int64, strict=False)
-            odd = numbers.is_null() & rows[column].is_not_null()
-            raise SourceError(
-                f"whole numbers in the column {column}, as it has held since the first collection",
-                f"{int(odd.sum()) or len(rows)} of {len(rows)} values that are none",
-                f"Correct the source, name such values under `missing`, or declare `{column}: {{type: text}}` under "
-                "`columns`: what was collected becomes text",
-            )
-        said.append(f"{column} held whole numbers, and from now on {'numbers' if dtype.is_float() else 'texts'}")
-    return tuple(said)
 
 
 def _stamped(rows: pl.DataFrame, raw: pl.LazyFrame | None, spec: UseCase, as_of: datetime) -> pl.DataFrame:
@@ -282,37 +233,6 @@ def _stamped(rows: pl.DataFrame, raw: pl.LazyFrame | None, spec: UseCase, as_of:
 
 def _minute(moment: object) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if isinstance(moment, datetime) else ""
-
-
-def _compared_since(raw: pl.LazyFrame, lake: Lake, spec: UseCase, as_of: datetime) -> datetime | None:
-    """Say from when on known rows are compared: by the newest event time *seen*.
-
-    Not by an instant that was asked for: of a source that falls silent, and of a clock that jumps, nothing is lost.
-    """
-    newest = _newest_before(raw, lake, spec, as_of)
-    return None if newest is None else spec.compared_since(newest)
-
-
-def _newest_before(raw: pl.LazyFrame, lake: Lake, spec: UseCase, as_of: datetime) -> datetime | None:
-    clock = pl.col(spec.time_column)
-    newest: datetime | None = lake.collect("raw", raw.filter(clock < as_of).select(clock.max())).item()
-    return newest
-
-
-def _oldest_waiting(raw: pl.LazyFrame, lake: Lake, clock: str) -> datetime | None:
-    """Event time of the oldest row that is not in the clean table yet."""
-    waiting = raw.filter(pl.col(BATCH) > lake.transaction("clean", "clean"))
-    oldest: datetime | None = waiting.select(pl.col(clock).min()).collect().item()
-    return oldest
-
-
-def _held(raw: pl.LazyFrame, spec: UseCase, since: datetime) -> KnownKeys:
-    """Keys of rows from before `since`; of those that have their label nothing more is expected."""
-    old = raw.filter(pl.col(spec.time_column) < since).select(*spec.keys, pl.col(spec.label.column)).collect()
-    known = old[spec.label.column].is_not_null()
-    if spec.label.source is not None:  # labels find their rows by themselves
-        known |= True
-    return KnownKeys(*(old.filter(which).select(spec.keys) for which in (known, ~known)))
 
 
 def _refuse_unusable(joined: Joined, spec: UseCase, as_of: datetime) -> None:

@@ -9,36 +9,22 @@ from types import MappingProxyType
 
 import polars as pl
 
-from expectations.column_types import column_type
-from expectations.data import FilesRead, Join
-from expectations.errors import JoinError, SourceError
+from expectations.data import FilesRead
+from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from tasks.collection.column_names import names_alike, refuse_names
+from tasks.collection.expected_types import ExpectedTypes, expected_of, needed_columns
 from tasks.collection.freshness import newest_known_of
-from tasks.collection.labels import due, truth_of, with_label
-from tasks.collection.reading import (
-    ExpectedTypes,
-    absent_columns,
-    expected_of,
-    needed_columns,
-    read_source_of,
-    refuse_repeated,
-)
+from tasks.collection.held_rows import KnownKeys
+from tasks.collection.labels import truth_of, with_label
+from tasks.collection.left_joins import join_others
+from tasks.collection.personal_columns import protect
+from tasks.collection.reading import absent_columns, read_source_of
 from tasks.collection.types import TYPES, cast_column, match_types
 from tasks.collection.unreadable import mark_together
 from tasks.preprocessing.fitting import input_kinds
 from tasks.stores.arrival_order import places
-
-MIN_FOR_COVERAGE = 50
-
-
-@dataclass(frozen=True)
-class KnownKeys:
-    """Keys of the rows from before an instant that are known, those with their label and those without."""
-
-    complete: pl.DataFrame
-    incomplete: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -121,8 +107,8 @@ def join_sources(
     first_has_keys = set(spec.keys) <= set(rows.columns)  # else another source brings some: all rows must be joined
     again = pl.Series([False]).new_from_index(0, len(rows))
     if first_has_keys and since is not None and held is not None:
-        rows, again = _wanted(rows, _protect(rows.select(_identity(spec)), spec, secret), spec, since, held)
-    rows, coverage = _attach(rows, dict(others), spec, until, again)
+        rows, again = _wanted(rows, protect(rows.select(_identity(spec)), spec, secret), spec, since, held)
+    rows, coverage = join_others(rows, dict(others), spec, until, again)
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
         raise absent_columns(astray, rows.columns, "the joined sources (named under `personal`)")
@@ -130,14 +116,14 @@ def join_sources(
     refuse_names(
         [column for column in rows.columns if not (usecase.walked and column == clock)], clock=bool(spec.clock)
     )
-    rows = _protect(mark_together(rows, schema), spec, secret)
+    rows = protect(mark_together(rows, schema), spec, secret)
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
     if missing:
         raise absent_columns(missing, rows.columns, "the joined sources")
     rows = _settled(rows, spec, expected, schema, said)
     if not first_has_keys and since is not None and held is not None:
         rows, _ = _wanted(rows, rows.select(_identity(spec)), spec, since, held)
-    keys = _protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
+    keys = protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
     return Joined(with_label(rows, spec), read, coverage, asked, keys, tuple(said), dated, present, fresh, truth)
 
 
@@ -160,29 +146,11 @@ def _read_all(
     return {first: rows} | {name: read_source_of(usecase, name, None, until, expected, said.append) for name in others}
 
 
-def _attach(
-    rows: pl.DataFrame, others: Mapping[str, pl.DataFrame], spec: UseCase, until: datetime, again: pl.Series
-) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Join the other sources in order; returns the share of rows that found a partner in each, too."""
-    coverage = {}
-    for name, right in others.items():
-        join = spec.join_of(name)
-        if join is None:
-            continue
-        odd_ones, typed = again, right
-        if name == spec.label.source:
-            odd_ones = again | ~due(rows, spec, until)
-            known = [pl.col(other).cast(rows.schema[one]) for one, other in join.pairs.items() if one in rows.columns]
-            typed = right.with_columns(known) if right.is_empty() else right  # no value shows a type yet
-        rows, coverage[name] = join_one(rows, typed, join, name, odd_ones)
-    return rows, coverage
-
-
 def _protected_truth(truth: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
     """Return labels by the columns of rows that were collected before."""
     pairs = spec.label.join.pairs if spec.label.join is not None else {}
     lefts = [truth[right].alias(left) for left, right in pairs.items()]
-    return _protect(truth.drop(set(pairs.values())).with_columns(lefts).drop_nulls(list(pairs)), spec, secret)
+    return protect(truth.drop(set(pairs.values())).with_columns(lefts).drop_nulls(list(pairs)), spec, secret)
 
 
 def _newest(rows: pl.DataFrame, files: FilesRead | None, clock: str) -> dict[str, tuple[str, str]]:
@@ -258,83 +226,3 @@ def _wanted(
     again = old.join(match_types(held.incomplete, old, keys), on=keys, how="semi")[position]
     kept = pl.concat((old[position], numbered.filter(clock >= since)[position])).sort()
     return rows[kept], kept.is_in(again.implode())
-
-
-def join_one(
-    left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str, again: pl.Series
-) -> tuple[pl.DataFrame, float]:
-    """Attach one source; returns the rows and the share of them that found a partner.
-
-    Parameters
-    ----------
-    again : Series of bool
-        Rows that are only looked at for a label that is still missing: they are odd ones, and no sample of the source.
-
-    Raises
-    ------
-    JoinError
-    """
-    pairs = join.pairs
-    for columns, frame, side in ((list(pairs), left, "the rows so far"), (list(pairs.values()), right, f"{name!r}")):
-        absent = [column for column in columns if column not in frame.columns]
-        if absent:
-            raise absent_columns(absent, frame.columns, side)
-    right_keys = list(pairs.values())
-    for one, other in pairs.items():
-        if left.schema[one] != right.schema[other]:
-            raise JoinError(
-                f"the same type on both sides of the join on {one}",
-                f"{left.schema[one]} and, in {name!r}, {right.schema[other]}",
-                f"Declare the type of {one} under `columns`",
-            )
-    known = right.drop_nulls(right_keys)
-    refuse_repeated(known, right_keys, name)
-    clash = (set(known.columns) - set(right_keys)) & set(left.columns)
-    if clash:
-        raise JoinError(
-            f"new columns from the source {name!r}",
-            f"{', '.join(sorted(clash))} there already",
-            f"Give the source a `prefix` (for example {name}_)",
-        )
-    found = "_found"
-    joined = left.join(
-        known.with_columns(pl.lit(value=True).alias(found)),
-        left_on=list(pairs),
-        right_on=right_keys,
-        how="left",
-        maintain_order="left",
-    )
-    fair = joined[found].filter(~again).fill_null(value=False)
-    coverage = fair.mean()
-    share = float(coverage) if isinstance(coverage, float) else 1.0
-    if len(fair) >= MIN_FOR_COVERAGE and share < join.min_coverage:
-        raise JoinError(
-            f"a partner in {name!r} for at least {join.min_coverage:.1%} of the rows",
-            f"{share:.1%} of {len(fair)} rows",
-            "Correct the source, or lower `min_coverage` if that is right",
-        )
-    return joined.drop(found), share
-
-
-def _protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
-    for column, how in spec.personal.items():
-        if column not in rows.columns:
-            continue
-        if not how.keeps:
-            rows = rows.drop(column)
-            continue
-        dtype = rows.schema[column]
-        needed = how.misfits(column_type(dtype)) if dtype != pl.Null else ""
-        # a day that no request carries has one text, and may be hashed or cut
-        if needed and (column in needed_columns(spec) or how.misfits("text")):
-            raise SourceError(
-                f"{needed} in {column}, to be {how.words}",
-                "instants, which a request may write in many ways"
-                if dtype.is_temporal()
-                else f"values of type {dtype}",
-                f"Drop or keep it under `personal`, or declare it: `columns: {{{column}: {{type: text}}}}`"
-                if not how.misfits("text")
-                else "Choose another protection under `personal`, or declare the type of the column under `columns`",
-            )
-        rows = rows.with_columns(how.column(rows[column], secret).alias(column))
-    return rows

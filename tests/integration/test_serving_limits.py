@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from expectations.problems import ScoreMeaning, problem_of
-from infra.serving import offloading, predicting
+from infra.serving import offloading, shadowing
 from infra.serving.access import Access
 from infra.serving.admission import Limits
 from infra.serving.app import Service
@@ -431,7 +431,7 @@ async def _reply(predictions: Predictions, body: bytes) -> Reply:
 def test_a_shadow_that_cannot_keep_up_is_left_behind_and_counted(
     made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predicting, "MAX_SHADOW_BYTES", 50_000)
+    monkeypatch.setattr(shadowing, "MAX_SHADOW_BYTES", 50_000)
     small = json.dumps({"dataframe_records": sample(made, 1)}).encode()
     large = json.dumps({"dataframe_records": sample(made, 300)}).encode()
 
@@ -447,7 +447,7 @@ def test_a_shadow_that_cannot_keep_up_is_left_behind_and_counted(
         assert (await _reply(predictions, large)).status == 200
         assert time.monotonic() - started < 0.5  # the shadows that wait would take longer
         assert mount.candidate.counters.skipped > 50
-        while predictions._shadow_bytes:
+        while predictions.shadows.waiting_bytes:
             await asyncio.sleep(0.02)
         assert mount.candidate.counters.requests + mount.candidate.counters.skipped == 100
 

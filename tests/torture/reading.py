@@ -14,7 +14,8 @@ from expectations.errors import SourceError
 from expectations.usecase import UseCase
 from infra.serving.protocol import Reader
 from tasks.bundles.manifest import BundleColumn
-from tasks.collection.reading import expected_of, read_source
+from tasks.collection.expected_types import expected_of
+from tasks.collection.reading import read_source
 from tasks.collection.types import type_of
 from tasks.preprocessing.fitting import fit_program
 from tests.torture.dirty import Dirty

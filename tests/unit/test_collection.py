@@ -12,7 +12,8 @@ from expectations.errors import DriftwheelError, JoinError, LakeError, SourceErr
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection import collecting
-from tasks.collection.collecting import Collected, _with_held, collect_sources
+from tasks.collection.collecting import Collected, collect_sources
+from tasks.collection.held_rows import with_held
 from tasks.collection.joining import Joined
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
@@ -400,7 +401,7 @@ def test_a_table_that_is_damaged_meanwhile_is_said_wherever_it_is_read(make_use_
     with pytest.raises(LakeError, match="the table raw"):
         collect(folder, lake, "2011-03-01")
     with pytest.raises(LakeError, match="the table raw"):
-        _with_held({"rides": None}, lake.scan("raw"), lake, spec, as_of)
+        with_held({"rides": None}, lake.scan("raw"), lake, spec, as_of)
 
 
 def test_the_log_of_the_table_may_be_shortened_while_sources_are_read(

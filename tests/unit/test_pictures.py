@@ -36,9 +36,10 @@ from infra.serving.journal_writer import Journal
 from infra.serving.models import make_ready
 from infra.serving.mounts import Mounts
 from infra.serving.pieces import MAX_ROW_BYTES
-from infra.serving.predicting import SMALL_BYTES, Predictions, _is_large_again
+from infra.serving.predicting import Predictions
 from infra.serving.protocol import Reader
 from infra.serving.replies import Reply
+from infra.serving.request_sizes import SMALL_BYTES, is_large_again
 from tasks.bundles.bundle import Bundle, _predictor, load_bundle
 from tasks.bundles.manifest import BundleColumn
 from tasks.bundles.row_frames import jsonable
@@ -526,7 +527,7 @@ def test_others_have_their_turn_between_pictures_of_the_smallest_body(learnt, tm
         assert [reply.status for reply in replies] == [200] * 3
         champion = mounts.by_name["digits"].champion
         assert champion is not None
-        assert _is_large_again(1, champion), "a candidate decodes beside the event loop"
+        assert is_large_again(1, champion), "a candidate decodes beside the event loop"
 
     asyncio.run(go())
     assert turns > 9

@@ -13,8 +13,8 @@ import pytest
 from expectations.errors import TrainingError, UseCaseError
 from expectations.families import Family, Rows
 from expectations.loading import LoadedUseCase, load_use_case
+from tasks.collection.expected_types import expected_of
 from tasks.collection.joining import join_sources
-from tasks.collection.reading import expected_of
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.modelling.torch_mlp import TorchMLP
 from tasks.training.labelled import row_weights
