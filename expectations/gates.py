@@ -57,6 +57,9 @@ class EvaluationSettings(Strict):
     groups of a key kept together): the number of folds, or that and the `gap`; null for none."""
     resamples: Annotated[int, Field(ge=100)] = 500
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    error_budget: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """Chance that a version worse than its champion is ever released, over all challengers of the use case's life;
+    null judges each by itself, at `confidence`."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Probability from which a row counts as positive."""
     agreement: Annotated[float, Field(gt=0)] = 0.5
@@ -138,6 +141,11 @@ class Gate(Part):
     def against(self) -> Literal["champion", "baseline"]:
         """Whose gain a comparison needs: the champion's, or the best baseline's (`tasks.evaluation.baselines`)."""
         return "champion"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a comparison passes by the lower bound of the gain alone, and not by its value."""
+        return True
 
     @property
     def measured(self) -> str:

@@ -36,6 +36,7 @@ def impossible_metrics(spec: UseCase) -> list[str]:
             continue
         if part is None or spec.task not in part.tasks:
             problems.append(f"{path}: {spec.task} has no metric {name!r}; it has {', '.join(known)}")
+    problems += _impossible_budget(spec)
     problems += _impossible_search(spec)
     if spec.model.warm is not None and not any(each.continues(each) for each in spec.model.candidates):
         problems.append("model.start: no candidate goes on from an earlier model; write cold")
@@ -45,6 +46,21 @@ def impossible_metrics(spec: UseCase) -> list[str]:
         if spec.model.weights is not None and not candidate.weighs:
             problems.append(f"model.candidates.{index}.family: {candidate.family} knows no `model.weights`")
     return problems
+
+
+def _impossible_budget(spec: UseCase) -> list[str]:
+    if spec.evaluation.error_budget is None:
+        return []
+    compared = [gate for gate in spec.gates if gate.compares and gate.against == "champion"]
+    if not compared:
+        example = f"{{metric: {spec.gates[0].metric}, versus: champion}}"
+        return [f"evaluation.error_budget: no gate compares with the champion; add one such as {example}"]
+    return [
+        f"gates.{spec.gates.index(gate)}.require: `point` lets what is worse pass by chance, which "
+        "`evaluation.error_budget` is to bound; leave it out"
+        for gate in compared
+        if not gate.bounded
+    ]
 
 
 def _impossible_search(spec: UseCase) -> list[str]:

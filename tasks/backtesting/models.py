@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from expectations.families import Family, Scores
+from tasks.evaluation.error_budget import BudgetTest
 from tasks.training.learning import Trained
 
 Mask = npt.NDArray[np.bool_]
@@ -78,11 +79,14 @@ class TurnResult(NamedTuple):
         The champion to be; None where there is none.
     failed : bool
         Whether nothing could be learnt at all: such a turn counts neither as a release nor as a refusal.
+    test : BudgetTest or None
+        Which comparison with the champion it was, where an error budget bounds all of them.
     """
 
     model: UnpackedModel | None
     why: str
     failed: bool = False
+    test: BudgetTest | None = None
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,12 @@ from expectations.usecase import UseCase
 from expectations.windows import Window
 from tasks.backtesting.models import AnsweredWindow, DatedModel, Mask, TurnResult, UnpackedModel
 from tasks.compute.compute import current_compute
+from tasks.evaluation.error_budget import BudgetTest
 from tasks.evaluation.floors import least_loss
 from tasks.evaluation.metrics import Scored, losses, score
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
+from tasks.training.budgeting import within_budget
 from tasks.training.judging import Judged, judge, refit
 from tasks.training.labelled import classes_of, labels, training_window
 from tasks.training.learning import Trained, learn, rows_taught
@@ -62,7 +64,8 @@ class Past:
         self._losses: dict[tuple[UnpackedModel, int], float] = {}
         self._trials: dict[tuple[UnpackedModel, int, str], Tried | None] = {}
         self._backs: dict[tuple[UnpackedModel, int], Back | None] = {}
-        self._judged: dict[tuple[UnpackedModel | None, int], TurnResult] = {}
+        self._judged: dict[tuple[UnpackedModel | None, int], Judged | TurnResult] = {}
+        self._made: dict[tuple[UnpackedModel | None, int], UnpackedModel | str] = {}
         self._blind: dict[int, UnpackedModel] = {}
         self._known: tuple[int, pl.DataFrame] | None = None
         self.untrainable: dict[int, str] = {}
@@ -147,31 +150,54 @@ class Past:
         TrainingError
             If none passes the gates.
         """
-        model, why, _ = self.judged(None, 0)
-        if model is None:
-            raise TrainingError("a first model that passes its gates", why, "Begin later, or correct what it names")
-        return model
+        found = self.judged(None, 0)
+        if found.model is None:
+            raise TrainingError(
+                "a first model that passes its gates", found.why, "Begin later, or correct what it names"
+            )
+        return found.model
 
-    def judged(self, champion: UnpackedModel | None, number: int) -> TurnResult:
-        """Judge a challenger of a number against a champion; says what passes, and why it does or not."""
+    def judged(self, champion: UnpackedModel | None, number: int, last: BudgetTest | None = None) -> TurnResult:
+        """Judge a challenger of a number against a champion; says what passes, and why it does or not.
+
+        Parameters
+        ----------
+        last : BudgetTest or None
+            The comparison before it, where `evaluation.error_budget` bounds all of them together.
+        """
         key = (champion, number)
-        if key not in self._judged:
-            rows = self.known(number)
-            try:
-                self._judged[key] = self._released(rows, judge(rows, self.spec, champion), number, champion)
-            except (TrainingError, SourceError) as error:
-                self._judged[key] = TurnResult(None, str(error), failed=True)
-        return self._judged[key]
+        kept = self._judged.get(key)
+        if isinstance(kept, TurnResult):
+            return kept
+        try:
+            found = kept or judge(self.known(number), self.spec, champion)
+            result = self._released(within_budget(found, self.spec, last), key)
+        except (TrainingError, SourceError) as error:
+            result = self._judged[key] = TurnResult(None, str(error), failed=True)
+        else:  # what the budget leaves differs from walk to walk
+            self._judged[key] = result if result.test is None else found
+        return result
 
-    def _released(self, rows: pl.DataFrame, found: Judged, number: int, champion: UnpackedModel | None) -> TurnResult:
+    def _released(self, found: Judged, key: tuple[UnpackedModel | None, int]) -> TurnResult:
+        """Return the model that a judgement releases, made once."""
+        test = found.judgement.budget
         if found.judgement.outcome != "passed":
-            return TurnResult(None, found.judgement.rationale)
+            return TurnResult(None, found.judgement.rationale, test=test)
+        if key not in self._made:
+            self._made[key] = self._make(found, *key)
+        made = self._made[key]
+        if isinstance(made, str):
+            return TurnResult(None, made, test=test)
+        return TurnResult(made, found.judgement.rationale, test=test)
+
+    def _make(self, found: Judged, champion: UnpackedModel | None, number: int) -> UnpackedModel | str:
+        """Make what was judged again of all ripe rows, or say why that is another model."""
+        rows = self.known(number)
         refitted = refit(rows, self.spec, found)
         if not refitted.disagreement <= self.spec.evaluation.agreement:
-            return TurnResult(None, f"the refit differs by {refitted.disagreement:.4f} from the model that was judged")
+            return f"the refit differs by {refitted.disagreement:.4f} from the model that was judged"
         metrics = {name: value for name, value in found.judgement.metrics.items() if math.isfinite(value)}
-        model = UnpackedModel(number, refitted.trained, _newest(rows, self.spec), refitted.rows, metrics, champion)
-        return TurnResult(model, found.judgement.rationale)
+        return UnpackedModel(number, refitted.trained, _newest(rows, self.spec), refitted.rows, metrics, champion)
 
     def tried(self, champion: UnpackedModel, number: int, asked: Any, step: int) -> Tried | None:  # noqa: ANN401 - a word
         """Try a challenger on a ripe window.

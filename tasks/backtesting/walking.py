@@ -11,6 +11,7 @@ from tasks.backtesting.models import AnsweredWindow, DatedModel, UnpackedModel
 from tasks.backtesting.past import Past
 from tasks.deciding.gaps import ROLLBACK_WINDOWS, growth
 from tasks.deciding.policy import Decision, DecisionBounds, Ended, Situation, decide
+from tasks.evaluation.error_budget import BudgetTest
 from tasks.evaluation.realised import hold_against
 
 
@@ -97,6 +98,7 @@ class _Walking:
         self.best: dict[UnpackedModel, dict[str, float]] = {}
         self.tried: list[tuple[UnpackedModel, Trial]] = []
         self.ended: list[Ended] = []
+        self.test: BudgetTest | None = None
         self.known = 0
 
     def through(self) -> Walk:
@@ -176,8 +178,9 @@ class _Walking:
     def _turn(self, number: int) -> None:
         """Judge a challenger, and release what passes."""
         self.last_turn = self.past.begins(number + 1)
-        model, _, failed = self.past.judged(self.champion, number + 1)
-        if failed:
+        found = self.past.judged(self.champion, number + 1, self.test)
+        self.test, model = found.test or self.test, found.model
+        if found.failed:
             self.done.failed += 1
             return
         self.ended.append(Ended(self.last_turn, model is not None))

@@ -99,6 +99,11 @@ class ComparisonGate(Gate):
         """Whose gain it needs."""
         return self.versus
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the gain must reach it beyond doubt."""
+        return self.require == "lower_bound"
+
     def check(self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None) -> GateResult:
         """Hold the gain over the other against the margin."""
         del metrics

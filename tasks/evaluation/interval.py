@@ -79,10 +79,38 @@ def paired_interval(
     ValueError
         If the two were not scored on the same labels.
     """
+    gain = paired_gain(
+        metric, challenger, champion, blocks, greater_is_better=greater_is_better, resamples=resamples, seed=seed
+    )
+    return _interval(gain, confidence)
+
+
+def paired_gain(
+    metric: str,
+    challenger: Scored,
+    champion: Scored,
+    blocks: Blocks,
+    *,
+    greater_is_better: bool,
+    resamples: int,
+    seed: int,
+) -> Array:
+    """Return the challenger's gain over the champion on the same rows, then that of each resample of the blocks.
+
+    Returns
+    -------
+    ndarray of shape (1 + n_resamples,)
+        NaN where the metric of either is not finite.
+
+    Raises
+    ------
+    ValueError
+        If the two were not scored on the same labels.
+    """
     if not np.array_equal(challenger.label, champion.label):
         raise ValueError("a paired interval needs both models scored on the same rows")
     draws = [_resampled(metric, rows, blocks, resamples, seed) for rows in (challenger, champion)]
-    return _interval(_difference(*draws), confidence, greater_is_better=greater_is_better)
+    return _difference(*draws) * (1.0 if greater_is_better else -1.0)
 
 
 def value_interval(
@@ -90,7 +118,7 @@ def value_interval(
 ) -> tuple[float, float]:
     """Return the bounds of a metric's value, by resampling blocks; infinite where it is not defined on some of them."""
     values = _difference(drawn := _resampled(metric, rows, blocks, resamples, seed), np.zeros_like(drawn))
-    found = _interval(values, confidence, greater_is_better=True)
+    found = _interval(values, confidence)
     return found.lower, found.upper
 
 
@@ -109,7 +137,7 @@ def unpaired_interval(
     """Estimate the challenger's gain over the champion where each was scored on rows of its own."""
     own = _resampled(metric, challenger, blocks, resamples, seed)
     theirs = _resampled(metric, champion, champion_blocks, resamples, seed + 1)
-    return _interval(_difference(own, theirs), confidence, greater_is_better=greater_is_better)
+    return _interval(_difference(own, theirs) * (1.0 if greater_is_better else -1.0), confidence)
 
 
 def _resampled(metric: str, rows: Scored, blocks: Blocks, resamples: int, seed: int) -> Array:
@@ -126,8 +154,7 @@ def _difference(own: Array, theirs: Array) -> Array:
     return np.where(known, np.subtract(own, theirs, where=known, out=np.zeros_like(own)), np.nan)
 
 
-def _interval(difference: Array, confidence: float, *, greater_is_better: bool) -> Interval:
-    gain = difference * (1.0 if greater_is_better else -1.0)
+def _interval(gain: Array, confidence: float) -> Interval:
     tail = (1 - confidence) / 2
     drawn = gain[1:]
     known = np.isfinite(drawn)

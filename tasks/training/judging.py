@@ -20,6 +20,7 @@ from expectations.gates import GateResult, Interval
 from expectations.metrics import Blocks
 from expectations.usecase import UseCase
 from tasks.evaluation.baselines import predict_baselines
+from tasks.evaluation.error_budget import BudgetTest
 from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.gates import passed
 from tasks.evaluation.interval import in_time, paired_interval, time_blocks
@@ -31,7 +32,7 @@ from tasks.stores.progress import doing, part
 from tasks.training.cross_validation import cross_validate, fold_statistics
 from tasks.training.labelled import labels, require_trainable, score_rows, training_window
 from tasks.training.learning import Incumbent, Trained, learn, rows_taught
-from tasks.training.rationale import describe_learning
+from tasks.training.rationale import describe_gates, describe_learning
 from tasks.training.recalibrating import Recalibration, try_to_recalibrate
 from tasks.training.refitting import Remade, fitted_again, recalibrated_again
 from tasks.training.warm import warm_or_cold
@@ -62,6 +63,8 @@ class Judgement:
     cutoff: datetime | None = None
     windows: Mapping[str, float] = field(default_factory=dict)
     """Span of the history -> what it reached, where how much to learn from was chosen by trial."""
+    budget: BudgetTest | None = None
+    """Which comparison with a champion it was, where `evaluation.error_budget` bounds all of them together."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def judge(
         theirs = champion.predict(holdout, repaired=True)
         scored["champion"] = score_rows(holdout, spec, trained.classes, theirs, champion.classes)
     metrics = {name: {m: score(m, each) for m in spec.greater_is_better} for name, each in scored.items()}
-    blocks = _blocks(spec, holdout)
+    blocks = blocks_of(spec, holdout)
     gains = {
         "champion": _gains(spec, blocks, scored) if champion is not None else None,
         "baseline": _gains_over_baselines(spec, before, holdout, blocks, scored["challenger"], trained.classes),
@@ -182,16 +185,10 @@ def judge(
     parts = measure_parts(spec, holdout, scored["challenger"], rows) if _asks_for_parts(spec) else None
     figures = figures_of(parts) if parts is not None else []
     gates = tuple(gate.judge(known_metrics, gains[gate.against], figures) for gate in spec.gates)
-    failed = [gate for gate in gates if gate.outcome != "pass"]
     start: datetime | None = holdout[clock].min() if spec.timed else None  # type: ignore[assignment] # an instant column
     judgement = Judgement(
-        "passed" if passed(gates) else "refused" if any(gate.outcome == "fail" for gate in gates) else "unknown",
-        "; ".join(
-            [
-                *(f"{gate.name}: {gate.rationale}" for gate in (failed or gates)),
-                *describe_learning(trained, folds, spec),
-            ]
-        ),
+        outcome_of(gates),
+        "; ".join([*describe_gates(gates), *describe_learning(trained, folds, spec)]),
         gates,
         metrics["challenger"],
         metrics.get("champion", {}),
@@ -202,6 +199,11 @@ def judge(
         trained.window.tried if trained.window is not None else {},
     )
     return Judged(judgement, trained, holdout, scored, prediction, folds, parts=parts, remake=remake)
+
+
+def outcome_of(gates: tuple[GateResult, ...]) -> Outcome:
+    """Return what gates come to together: refused by one that failed, else unknown by one that is."""
+    return "passed" if passed(gates) else "refused" if any(gate.outcome == "fail" for gate in gates) else "unknown"
 
 
 def _asks_for_parts(spec: UseCase) -> bool:
@@ -221,7 +223,7 @@ def measure_parts(spec: UseCase, holdout: pl.DataFrame, scored: Scored, rows: pl
     return parted(holdout, scored, spec, cuts, resamples_of(holdout, spec), sorted(asked))
 
 
-def _blocks(spec: UseCase, holdout: pl.DataFrame) -> Blocks:
+def blocks_of(spec: UseCase, holdout: pl.DataFrame) -> Blocks:
     """Return the block of time each row of a holdout is resampled with; without a clock, of rows or groups of them."""
     units = None if spec.timed else units_of(holdout, spec, least=2)[0]
     return time_blocks(*in_time(holdout[spec.time_column], spec, units))

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from expectations.gates import GateResult
 from expectations.usecase import UseCase
 from tasks.training.contest import decisive_metric
 from tasks.training.cross_validation import fold_statistics
 from tasks.training.learning import Trained
+
+
+def describe_gates(gates: Sequence[GateResult]) -> list[str]:
+    """Say what the gates found: those that did not pass, or all where all passed."""
+    failed = [gate for gate in gates if gate.outcome != "pass"]
+    return [f"{gate.name}: {gate.rationale}" for gate in (failed or gates)]
 
 
 def describe_learning(trained: Trained, folds: Mapping[str, Sequence[float]], spec: UseCase) -> list[str]:

@@ -17,6 +17,7 @@ from expectations.masking import mask
 from expectations.problems import ScoreMeaning
 from tasks.bundles.champion import current_champion, refuse_redefined
 from tasks.compute.compute import computing
+from tasks.evaluation.error_budget import BudgetTest
 from tasks.stores.hashing import hash_frame
 from tasks.stores.known import RowSource
 from tasks.stores.lake_tables import Version
@@ -26,6 +27,7 @@ from tasks.stores.progress import doing
 from tasks.stores.registry import KEPT_DAYS
 from tasks.stores.turns import Turn
 from tasks.stores.unfinished import keeping
+from tasks.training.budgeting import budget_test_of, within_budget
 from tasks.training.contest import decisive_metric
 from tasks.training.cross_validation import fold_statistics
 from tasks.training.evaluating import evaluated, flat, metric_name
@@ -143,6 +145,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         with keeping(job.places.unfinished / job.name), computing(job.places.compute):
             with sending(live):
                 judged = evaluated(judge(rows, spec, champion, recalibration=recalibration), rows, spec)
+            judged = within_budget(judged, spec, last_test(job))
             if judged.judgement.outcome == "passed":
                 refitted = refit(rows, spec, judged)
                 judged = _agreed(judged, refitted, spec.evaluation.agreement)
@@ -176,6 +179,12 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         raise
     registry.end_run(run)
     return challenger
+
+
+def last_test(job: Job) -> BudgetTest | None:
+    """Return the newest comparison with a champion that was held to an error budget, by the ledger."""
+    found = (budget_test_of(entry.evidence) for entry in reversed(job.database.entries(job.name, kind="train")))
+    return next((each for each in found if each is not None), None)
 
 
 def asked_for(job: Job, turn: Turn) -> Recalibration:

@@ -195,7 +195,7 @@ def test_a_champion_is_recalibrated_by_hand_and_released_as_any_other(
 ) -> None:
     from flows.local_runs import run_flow
 
-    folder = make_use_case("levelled")
+    folder = make_use_case("levelled", {"evaluation.error_budget": 0.2})
     with gzip.open(folder / "data/rides.csv.gz", "rb") as file:
         rides = pl.read_csv(file.read())
     moved = pl.when(pl.col("time") >= "2011-03-01").then(pl.col("bikers") + 250).otherwise("bikers").alias("bikers")
@@ -210,6 +210,9 @@ def test_a_champion_is_recalibrated_by_hand_and_released_as_any_other(
     assert run_flow("deploy", str(folder), instant(LATER)).outcome == "done"
 
     at = job("levelled", folder)
+    tested = [entry.evidence["budget"] for entry in at.database.entries("levelled", kind="train")]
+    level = pytest.approx(0.2 / 5.5916, rel=1e-4)  # there was no champion to be compared with before
+    assert tested == [None, {"number": 1, "level": level, "budget": 0.2, "won": True}]
     served = httpx.get(f"{stack.service}/version").json()["usecases"]["levelled"]["champion"]
     assert served["version"] == "2"
     bundle = load_bundle(at.releases.bundle("levelled", served["bundle"]))
