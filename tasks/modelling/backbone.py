@@ -19,19 +19,20 @@ from expectations.fields import Positive
 from expectations.shipped_files import read_shipped
 from expectations.wording import one_line
 from tasks.modelling.additive import AdditivePredictor
+from tasks.modelling.feature_groups import PIXEL_CONTRIBUTIONS_ALONE, PIXEL_IMPORTANCE_ALONE
 from tasks.modelling.frozen_graph import MODEL, SETTINGS, load_graph
 from tasks.modelling.importance import permuted
 from tasks.modelling.linear import FittedLinear, Linear
 from tasks.modelling.onnx_failures import onnx_failures
-from tasks.modelling.predictors import PIXELS_ALONE, BatchPredictor
+from tasks.modelling.predictors import BatchPredictor
 from tasks.modelling.text_backbone import FILES, FittedTextBackbone, TextPredictor, fit_text, load_text
 from tasks.modelling.torch_signals import Sides, refuse_other_shapes
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_ALONE, _SAMPLE = 64, 50
-"""Of importance: how many pixels are looked at one by one, and over how many rows."""
+_SAMPLE = 50
+"""Rows that importance is measured over."""
 
 Numbers = npt.NDArray[np.float32]
 
@@ -151,7 +152,7 @@ class Backbone(Family):
 class BackbonePredictor(BatchPredictor):
     """Runs a backbone and its head."""
 
-    alone = PIXELS_ALONE
+    alone = PIXEL_CONTRIBUTIONS_ALONE
 
     def __init__(self, embed: Callable[[Matrix], Matrix], head: AdditivePredictor) -> None:
         self.embed, self.head = embed, head
@@ -187,7 +188,7 @@ class FittedBackbone(BackbonePredictor):
 
     def importance(self) -> dict[str, float]:
         """Mean distance that a prediction moves by where neighbouring pixels are another row's, shared equally."""
-        return permuted(self.predict, self._sample, self._features, alone=_ALONE)
+        return permuted(self.predict, self._sample, self._features, alone=PIXEL_IMPORTANCE_ALONE)
 
 
 def embedder(

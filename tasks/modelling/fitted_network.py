@@ -10,6 +10,7 @@ from torch import nn
 
 from expectations.errors import TrainingError
 from expectations.families import Matrix, Rows, Scores
+from tasks.modelling.feature_groups import IMPORTANCE_ALONE
 from tasks.modelling.importance import permuted
 from tasks.modelling.network_rows import LAST, WEIGHTS, answers_of, inputs_of, squeezed
 from tasks.modelling.neural import MODEL, Neural
@@ -23,8 +24,6 @@ _CELLS, _FEW = 200_000, 100
 """Values that importance is measured over at most, and the fewest rows."""
 _ASKED_ALONE = 64
 """Of these, how many are asked about one by one, too."""
-_ALONE = 512
-"""Features that are looked at one by one: each is a prediction of all those rows."""
 _TOLERANCE = 1e-3
 """Of the spread of what is predicted, how far what is released may lie off: both are of 32 bits."""
 _ROUNDING = 1e-5
@@ -95,7 +94,7 @@ class FittedNetwork:
         of neighbours have the other row's values together, and share the distance equally.
         """
         sample = self._sample[: max(_FEW, _CELLS // len(self.features))]
-        return permuted(self.predict, sample, self.features, alone=_ALONE)
+        return permuted(self.predict, sample, self.features, alone=IMPORTANCE_ALONE)
 
 
 def _other(found: str) -> TrainingError:

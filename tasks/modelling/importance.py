@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from expectations.families import Matrix, Scores
-
-_RUNS = 64
-"""Of neighbours, where features are too many to be looked at one by one."""
+from tasks.modelling.feature_groups import IMPORTANCE_RUNS, feature_groups
 
 
 def shares(weights: Mapping[str, float]) -> dict[str, float]:
@@ -29,12 +27,12 @@ def permuted(
     ----------
     sample : ndarray of shape (n_rows, n_features)
     alone : int
-        Of more features, as the pixels of a picture, 64 runs of neighbours have another row's values together, and
+        Of more features, as the pixels of a picture, runs of neighbours have another row's values together, and
         each run's features share its distance equally.
     """
     random, number = np.random.default_rng(0), len(features)
     known, moved = predict(sample), dict[str, float]()
-    for run in np.array_split(np.arange(number), number if number <= alone else _RUNS):
+    for run in feature_groups(number, alone=alone, runs=IMPORTANCE_RUNS):
         mixed = sample.copy()
         mixed[:, run] = mixed[random.permutation(len(mixed))][:, run]
         distance = float(np.abs(predict(mixed) - known).mean()) / len(run)

@@ -16,17 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.families import Matrix, Score, Scores, Vector
+from tasks.modelling.feature_groups import (
+    CONTRIBUTION_RUNS,
+    CONTRIBUTIONS_ALONE,
+    PIXEL_CONTRIBUTIONS_ALONE,
+    feature_groups,
+)
 from tasks.modelling.native_trees import NativeTrees, native_trees
 from tasks.modelling.onnx_session import session_of
 from tasks.modelling.quickscorer import QuickScorer
 
 _PERMUTATIONS = 32
-_ALONE = 1024
-"""Features whose contributions are sampled one by one; of more, as of pixels, neighbours enter together."""
-PIXELS_ALONE = 128
-"""The same where features are the pixels of a picture, whose neighbours show alike."""
-_RUNS = 128
-"""So many of these neighbours there are then."""
 _STEP_BYTES = 8 * 1024 * 1024
 """Of rows that are predicted together where a row is explained: all of them at once, of a picture, are 400 MB."""
 _PROBES, _TIMED, _MEASUREMENTS = 512, 100, 3
@@ -95,7 +95,7 @@ class BatchPredictor(ABC):
 
     holds_interpreter: bool = False
     explains: Literal["score", "prediction"] = "prediction"
-    alone: int = _ALONE
+    alone: int = CONTRIBUTIONS_ALONE
     """Features that have contributions of their own; of more, neighbours share theirs equally."""
     base_row: Vector | None = None
     """What contributions start from, shape (n_features,); None for zeros, the average of standardised features."""
@@ -106,7 +106,7 @@ class BatchPredictor(ABC):
         against = "" if self.base_row is None else ", against the average training row"
         return (
             f"Shapley values sampled over {_PERMUTATIONS} permutations{against}; of more than {self.alone:,} features "
-            f"{_RUNS} runs of neighbours, of which each shares its value equally"
+            f"{CONTRIBUTION_RUNS} runs of neighbours, of which each shares its value equally"
         )
 
     @abstractmethod
@@ -140,7 +140,7 @@ class BatchPredictor(ABC):
     def _contributions(self, matrix: Matrix, predict: Callable[[Matrix], Scores]) -> Matrix:
         width = matrix.shape[1]
         random = np.random.default_rng(0)
-        groups = np.array_split(np.arange(width), width if width <= self.alone else _RUNS)
+        groups = feature_groups(width, alone=self.alone, runs=CONTRIBUTION_RUNS)
         number_of = len(groups)
         half = [random.permutation(number_of) for _ in range(_PERMUTATIONS // 2)]
         orders = [order for one in half for order in (one, one[::-1])]
@@ -217,8 +217,8 @@ class OnnxPredictor(BatchPredictor):
         self._lock = threading.Lock()
 
     def explain_pixels(self) -> None:
-        """Explain as what it is told are the pixels of a picture: neighbours together, where they are many."""
-        self.alone = PIXELS_ALONE
+        """Explain features as the pixels of a picture: neighbours together, where they are many."""
+        self.alone = PIXEL_CONTRIBUTIONS_ALONE
 
     def predict_row(self, values: list[float]) -> Score:
         """Predict one row."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -59,9 +59,7 @@ def note_run(job: Job, strays: Sequence[Strays], asked: AskedWindows) -> None:
         last = grid.after(asked.runs[-1][1])
         silence = Silence(last, grid.between(last, job.as_of), asked.longest(grid), grid.every)
     run = MonitorRun(job.as_of, tuple(strays), silence)
-    for rule in rules_of(job.usecase.spec.monitoring):
-        if isinstance(rule, RunRule):
-            _record(job, rule, _found(rule, partial(rule.look, run)))
+    _note(job, ((rule, partial(rule.look, run)) for rule in _rules(job) if isinstance(rule, RunRule)))
 
 
 def note_window(job: Job, champion: str, found: Measurement, manifest: Manifest) -> None:
@@ -75,33 +73,54 @@ def note_window(job: Job, champion: str, found: Measurement, manifest: Manifest)
         Of the bundle that answered most of the window.
     """
     window = _view(job, champion, found, manifest)
-    for rule in rules_of(job.usecase.spec.monitoring):
-        if isinstance(rule, WindowRule):
-            _record(job, rule, _found(rule, partial(rule.look, window)), window)
+    looks = ((rule, partial(rule.look, window)) for rule in _rules(job) if isinstance(rule, WindowRule))
+    _note(job, looks, window)
 
 
 def note_decision(job: Job, connection: Connection, decision: DecisionMade) -> None:
     """Record what rules find of a decision, in its transaction."""
-    for rule in rules_of(job.usecase.spec.monitoring):
-        if isinstance(rule, DecisionRule):
-            _record(job, rule, _found(rule, partial(rule.look, decision)), connection=connection)
+    looks = ((rule, partial(rule.look, decision)) for rule in _rules(job) if isinstance(rule, DecisionRule))
+    _note(job, looks, connection=connection)
 
 
 def note_loss(job: Job, connection: Connection, loss: LossByHour) -> None:
     """Record what rules find of a look at the loss by the hour, in the transaction that keeps where it stopped."""
-    for rule in rules_of(job.usecase.spec.monitoring):
-        if isinstance(rule, LossRule):
-            _record(job, rule, _found(rule, partial(rule.look, loss)), connection=connection)
+    looks = ((rule, partial(rule.look, loss)) for rule in _rules(job) if isinstance(rule, LossRule))
+    _note(job, looks, connection=connection)
 
 
 def note_unmatched(job: Job, unmatched: Unmatched) -> None:
     """Record what rules find of labels that name no prediction."""
-    for rule in rules_of(job.usecase.spec.monitoring):
-        if isinstance(rule, FeedbackRule):
-            known = job.database.finding(job.name, rule.rule)
-            quiet = job.as_of - known.last_seen if known is not None and known.open else None
-            seen = UnmatchedLabels(unmatched.labels, unmatched.first, unmatched.last, unmatched.senders, quiet)
-            _record(job, rule, _found(rule, partial(rule.look, seen)))
+
+    def seen(rule: FeedbackRule) -> UnmatchedLabels:
+        known = job.database.finding(job.name, rule.rule)
+        quiet = job.as_of - known.last_seen if known is not None and known.open else None
+        return UnmatchedLabels(unmatched.labels, unmatched.first, unmatched.last, unmatched.senders, quiet)
+
+    _note(job, ((rule, partial(rule.look, seen(rule))) for rule in _rules(job) if isinstance(rule, FeedbackRule)))
+
+
+def _rules(job: Job) -> list[AlertRule]:
+    return rules_of(job.usecase.spec.monitoring)
+
+
+def _note(
+    job: Job,
+    looks: Iterable[tuple[AlertRule, Callable[[], Conditions | None]]],
+    window: MeasuredWindow | None = None,
+    connection: Connection | None = None,
+) -> None:
+    """Record what rules find, one after the other.
+
+    Parameters
+    ----------
+    looks : iterable of (AlertRule, callable)
+        Rules, and what each says.
+    window, connection
+        As of `_record`.
+    """
+    for rule, look in looks:
+        _record(job, rule, _found(rule, look), window, connection)
 
 
 def _found(rule: AlertRule, look: Callable[[], Conditions | None]) -> Conditions | None:
@@ -129,7 +148,7 @@ def end_undeclared(job: Job) -> None:
 
 def end_of_others(job: Job, champion: str) -> None:
     """Resolve findings about windows of versions that answer no more."""
-    kinds = {each.rule for each in rules_of(job.usecase.spec.monitoring) if isinstance(each, WindowRule)}
+    kinds = {each.rule for each in _rules(job) if isinstance(each, WindowRule)}
     standing = [each for each in job.database.open_findings(job.name) if each.kind in kinds]
     kept = {each.key for each in standing if _is_of(each.key, f"{each.kind}-{champion[:12]}")}
     job.database.end_all_but(job.name, kinds, kept, "another version answers", job.as_of)

@@ -17,6 +17,7 @@ from tasks.bundles.bundle import Bundle
 from tasks.evaluation.drifted import Drifted, undetermined
 from tasks.evaluation.sketches import Reference, references_from_dict, sketch
 from tasks.monitoring.learnt import learnt_rows
+from tasks.monitoring.watched_columns import only_watched
 from tasks.stores.known import Known
 from tasks.stores.measured_parts import HeldAgainst
 
@@ -103,17 +104,17 @@ def hold_against_chosen(window: Window, champion: Bundle, known: Known) -> Chose
     spans = tuple((since.astimezone(zone), until.astimezone(zone)) for since, until in chosen.spans)
     if chosen.why:
         said = HeldAgainst(chosen.of, spans, why=chosen.why)
-        return ChosenReference(others, _unknown(own, spec, chosen.why), said)
+        return ChosenReference(others, _unknown(own, champion, spec, chosen.why), said)
     rows, times = past.between(chosen.spans)
     if len(rows) < spec.monitoring.min_rows:
         why = f"{chosen.of}: {len(rows)} rows to be held against, and monitoring.min_rows is {spec.monitoring.min_rows}"
-        return ChosenReference(others, _unknown(own, spec, why), HeldAgainst(chosen.of, spans, len(rows), why))
+        return ChosenReference(
+            others, _unknown(own, champion, spec, why), HeldAgainst(chosen.of, spans, len(rows), why)
+        )
     return ChosenReference(
         [sketch(rows, times, timezone=spec.local_zone), *others], (), HeldAgainst(chosen.of, spans, len(rows))
     )
 
 
-def _unknown(own: Reference, spec: UseCase, why: str) -> list[Drifted]:
-    watched = spec.monitoring.drift.columns
-    kept = own if watched == "all" else own.only(watched)
-    return [undetermined(name, why) for name in kept.columns]
+def _unknown(own: Reference, champion: Bundle, spec: UseCase, why: str) -> list[Drifted]:
+    return [undetermined(name, why) for name in only_watched(own, champion, spec).columns]

@@ -34,6 +34,7 @@ from tasks.evaluation.resampling import Resamples
 from tasks.monitoring.chosen_reference import ChosenReference, hold_against_chosen
 from tasks.monitoring.declared_measures import measure_declared
 from tasks.monitoring.parting import columns_of_parts, measure_coverage, measure_parts
+from tasks.monitoring.watched_columns import is_watched, only_watched
 from tasks.monitoring.window_estimates import estimate_window
 from tasks.preprocessing.formulas import finite_or_none
 from tasks.stores.known import Known
@@ -275,14 +276,13 @@ def _drift(
     said = champion.manifest.problem.columns(scores, champion.classes)
     window = rows.with_columns(said.get_columns())
     times = predictions["event_time"]
-    watched = None if rules.columns == "all" else {*rules.columns, *said.columns, label}
     if not references and held.said is None:
-        older = [name for name in champion.reference() if watched is None or name in watched]
+        older = [name for name in champion.reference() if is_watched(name, champion, spec)]
         return [undetermined(name, "the champion was packed by an older version: train it again") for name in older]
     compared = []
     drawn = not spec.timed  # rows without a time are taken as independent of each other
     for reference in references:
-        kept = reference if watched is None else reference.only(watched)
+        kept = only_watched(reference, champion, spec)
         if label not in reference.columns:
             compared.append(Compared(kept, window, None if drawn else times, drawn))
         elif labels is not None and labels.null_count() < len(labels):
