@@ -14,7 +14,6 @@ import polars as pl
 from expectations.deciding import Back
 from expectations.errors import SourceError, TrainingError
 from expectations.families import Family
-from expectations.slots import FAMILIES
 from expectations.usecase import UseCase
 from expectations.windows import Count, Window
 from tasks.bundles.bundle import Bundle
@@ -23,21 +22,14 @@ from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.training.labelled import classes_of, labels, learnt_by, score_rows, training_window
-from tasks.training.learning import Incumbent, chosen_window, fit_recipe
+from tasks.training.learning import Incumbent, Trained, chosen_window, fit_recipe
+from tasks.training.twins import fit_twin
 
 NEWEST = 3
 """Tenths of a window's blocks of time that are tried on: the newest."""
 _MIN_BLOCKS = 4
 """Blocks of `evaluation.block` a window must have; with fewer it is cut into runs of equal rows."""
 _MIN_ROWS, _MIN_OF_CLASS = 15, 5
-_TWIN = {
-    "family": "lightgbm",
-    "rounds": 25,
-    "leaves": 7,
-    "learning_rate": 0.2,
-    "patience": None,
-    "params": {"max_bin": 63},
-}
 
 
 @dataclass(frozen=True)
@@ -79,11 +71,6 @@ class Tried:
             f"a fresh model's {self.metric} is {self.challenger:.4f}, the champion's {self.champion:.4f}{twins}, on "
             f"{self.rows} rows{since} that neither had seen"
         )
-
-
-def _twin() -> Family:
-    """Return a small recipe that every use case's features can learn by."""
-    return FAMILIES.released("lightgbm").model_validate(_TWIN)
 
 
 def rows_of(rows: pl.DataFrame, spec: UseCase, window: Window) -> pl.DataFrame:
@@ -177,11 +164,8 @@ def _try_challenger(
     twin = not kept and (asked == "twin" or (asked == "auto" and settled.dear))
     if not twin and not _can_answer(champion, rows):
         return None
-    recipe = _twin() if twin else settled
-    chosen = chosen_window(before, spec, (recipe,))
-    challenger = fit_recipe(before if chosen is None else chosen.of(before, spec), spec, recipe)
-    learnt = learnt_by(champion, rows, spec)
-    old = fit_recipe(learnt, spec, recipe) if twin else champion
+    challenger = fit_twin(before, spec, choose=True) if twin else _fit(settled, before, spec)
+    old = fit_twin(learnt_by(champion, rows, spec), spec) if twin else champion
     fresh, incumbent = (
         score_rows(newest, spec, challenger.classes, each.predict(newest, repaired=True), each.classes)
         for each in (challenger, old)
@@ -202,6 +186,11 @@ def _try_challenger(
         score(metric, fresh),
         "twin" if twin else "recipe",
     )
+
+
+def _fit(recipe: Family, rows: pl.DataFrame, spec: UseCase) -> Trained:
+    chosen = chosen_window(rows, spec, (recipe,))
+    return fit_recipe(rows if chosen is None else chosen.of(rows, spec), spec, recipe)
 
 
 def _can_answer(model: Incumbent, rows: pl.DataFrame) -> bool:
