@@ -49,6 +49,9 @@ class EvaluationSettings(Strict):
     permutation_importance: bool = False
     """Whether to show with the evaluation what the decisive metric loses where one input is shuffled over the rows of
     the holdout: one more prediction of the holdout for each input."""
+    effects: tuple[str, ...] = ()
+    """Inputs along which the answers of the model are shown with the evaluation: partial dependence, and of numbers
+    accumulated local effects."""
     learning_curve: Annotated[int, Field(ge=2, le=8)] | None = None
     """Points of a learning curve, shown with the evaluation: the recipe fitted on all rows before the holdout, on half
     of them, a quarter and so on, each scored on the holdout; null for none."""

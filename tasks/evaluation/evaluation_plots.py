@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tasks.evaluation.evaluation import Curve, Evaluation, ScoreRange
-from tasks.evaluation.plots import CHALLENGER, new_figure
+from tasks.evaluation.plots import CHALLENGER, CHAMPION, new_figure
 
 _BANDED = ("roc", "precision_recall")
 _DRAWN = {
@@ -45,6 +46,29 @@ def with_intervals(figures: dict[str, Figure], found: Evaluation) -> None:
         )
         axes.set_xscale("log")
         figures["learning_curve"] = figure
+    for number, each in enumerate(found.extra.get("effects", {}).get("found", ()), 1):
+        figures[f"effect_{number:02}"] = _effect(each)
+
+
+def _effect(effect: Mapping[str, Any]) -> Figure:
+    """Draw partial dependence, and beside it accumulated local effects about the same mean."""
+    points = effect["points"]
+    ordered = points[0]["accumulated"] is not None
+    figure, axes = new_figure(f"Effect of {effect['input']}", effect["input"], f"mean answer: {effect['output']}")
+    at = [point["value"] if ordered else str(point["value"]) for point in points]
+    drawn = [("partial dependence", CHALLENGER, [point["dependence"] for point in points], 0.0)]
+    if ordered:
+        middle = sum(point["dependence"]["value"] for point in points) / len(points)
+        drawn.append(("accumulated local effect", CHAMPION, [point["accumulated"] for point in points], middle))
+    for words, color, curve, base in drawn:
+        low, high = ([each[end] + base for each in curve] for end in ("low", "high"))
+        axes.plot(at, [each["value"] + base for each in curve], "o-" if ordered else "o", color=color, label=words)
+        if ordered:
+            axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+        else:
+            axes.vlines(at, low, high, color=color, alpha=0.4)
+    axes.legend()
+    return figure
 
 
 def _band(axes: Axes, curve: Curve) -> None:

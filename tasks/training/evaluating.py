@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy.typing as npt
 import polars as pl
 
 from expectations.errors import TrainingError
-from expectations.metrics import Scored, metrics_of
+from expectations.metrics import Array, Scored, metrics_of
 from expectations.usecase import UseCase
 from tasks.evaluation.causes.rows import row_loss
+from tasks.evaluation.effects import effects_of
 from tasks.evaluation.evaluation import Evaluation, evaluate
 from tasks.evaluation.parts import resamples_of
 from tasks.evaluation.resampling import Bounded, Resamples
@@ -25,6 +26,8 @@ from tasks.training.judging import Judged, measure_parts, rows_before
 from tasks.training.labelled import score_rows
 from tasks.training.learning import fit_recipe, rows_taught
 
+MAX_EFFECT_ROWS = 2_000
+"""Rows of the holdout, evenly over its time, that effects are looked at on."""
 MIN_LEARNT = 50
 """Fewest rows of a point of a learning curve."""
 
@@ -54,6 +57,7 @@ def evaluated(judged: Judged, rows: pl.DataFrame, spec: UseCase) -> Judged:
         found = evaluate(judged.scored["challenger"], names, judged.classes, drawn)
         extra = _period(judged.holdout, spec) | _parts(judged, rows, spec, drawn)
         extra |= _learning_curve(judged, rows, spec, drawn) | _importance(judged, spec, drawn)
+        extra |= _effects(judged, spec)
     return replace(judged, evaluation=replace(found, extra=extra))
 
 
@@ -141,6 +145,32 @@ def _importance(judged: Judged, spec: UseCase, drawn: Resamples) -> dict[str, An
         found.append({"input": column, **vars(lost)})
     found.sort(key=lambda each: -np.nan_to_num(each["value"], nan=-np.inf))
     return {"permutation_importance": {"metric": metric, "inputs": found}}
+
+
+def _effects(judged: Judged, spec: UseCase) -> dict[str, Any]:
+    """Look at what is answered along the inputs that are asked for, over rows of the holdout."""
+    if not spec.evaluation.effects or judged.trained is None or judged.holdout is None:
+        return {}
+    trained = judged.trained
+    rows = judged.holdout.gather_every(-(-len(judged.holdout) // MAX_EFFECT_ROWS))
+    drawn = resamples_of(rows, spec)
+    outputs = judged.classes if judged.scored["challenger"].prediction.ndim > 1 else (spec.label.column,)
+
+    def predict(frame: pl.DataFrame) -> Array:
+        return np.reshape(trained.predict(frame, repaired=True), (len(frame), -1))
+
+    found, left_out = list[dict[str, Any]](), list[dict[str, Any]]()
+    for name in spec.evaluation.effects:
+        kind = next((each.kind for each in trained.program.inputs if each.name == name), None)
+        if kind not in ("number", "text", "boolean") or name not in rows.columns:
+            left_out.append({"input": name, "why": "the features read no number, text or boolean of this name"})
+            continue
+        with part(f"the effect of {name}"):
+            each = effects_of(predict, rows, name, outputs, drawn)
+        found += [asdict(one) for one in each]
+        if not each:
+            left_out.append({"input": name, "why": "it has fewer than two values in the holdout"})
+    return {"effects": {"rows": len(rows), "found": found, "left_out": left_out}}
 
 
 def metric_name(words: str) -> str:

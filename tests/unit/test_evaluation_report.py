@@ -115,7 +115,15 @@ def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_f
 ) -> None:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
     usecase = load_use_case(
-        str(make_use_case(changes={"evaluation.learning_curve": 3, "evaluation.permutation_importance": True}))
+        str(
+            make_use_case(
+                changes={
+                    "evaluation.learning_curve": 3,
+                    "evaluation.permutation_importance": True,
+                    "evaluation.effects": ["temp", "time"],
+                }
+            )
+        )
     )
     frame = rows(usecase, "2011-03-01")
     judged = evaluated(judge(frame, usecase.spec, None), frame, usecase.spec)
@@ -132,7 +140,11 @@ def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_f
     assert flat(judged.evaluation)["holdout_rmse_low"] < judged.judgement.metrics["rmse"]
     figures: dict[str, Figure] = {}
     with_intervals(figures, judged.evaluation)
-    assert set(figures) == {"residuals_by_range", "learning_curve"}
+    assert set(figures) == {"residuals_by_range", "learning_curve", "effect_01"}
+    effects = judged.evaluation.extra["effects"]
+    (warmth,) = effects["found"]
+    assert (warmth["input"], warmth["output"], effects["left_out"][0]["input"]) == ("temp", "bikers", "time")
+    assert warmth["points"][-1]["dependence"]["value"] > warmth["points"][0]["dependence"]["value"]
 
     bundle, *_ = released(usecase, frame, tmp_path / "b", judged)
     kept = read_evaluation(bundle.folder, bundle.manifest)
@@ -146,6 +158,8 @@ def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_f
     assert shown.status_code == 200
     for said in (
         "Permutation importance",
+        "Effect of temp on bikers",
+        "The effect of time is left out",
         "Learning curve",
         "Residuals by predicted value",
         "median_absolute_error",
