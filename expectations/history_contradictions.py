@@ -21,12 +21,12 @@ def impossible_history(spec: UseCase) -> list[str]:
     if not spec.history:
         return []
     if spec.clock is None:
-        return ["history: what was before a row is told by times; name the column of event times under `clock`"]
+        return ["history: earlier rows are found by time; name the column of event times under `clock`"]
     problems = []
     for name, column in spec.history.items():
         problems += [f"history.{name}: {why}" for why in _taken(spec, name)]
         problems += [f"history.{name}.of: {why}" for why in _unreadable(spec, column)]
-        problems += [f"history.{name}.by: {why}" for why in _untold(spec, column)]
+        problems += [f"history.{name}.by: {why}" for why in _unidentified(spec, column)]
     return problems + _misread(spec)
 
 
@@ -76,8 +76,8 @@ def _unreadable(spec: UseCase, column: HistoryColumn) -> Iterable[str]:
         yield f"{of} is known {delay} after its row (`label.available_after`), later than a lag of {column.lag}"
 
 
-def _untold(spec: UseCase, column: HistoryColumn) -> Iterable[str]:
-    """Say why entities cannot be told by some columns, in requests as in what is collected."""
+def _unidentified(spec: UseCase, column: HistoryColumn) -> Iterable[str]:
+    """Say why entities cannot be identified by some columns, in requests as in what is collected."""
     kinds: tuple[Kind, ...] = ("number", "text")
     repaired = {
         touched
@@ -95,7 +95,7 @@ def _untold(spec: UseCase, column: HistoryColumn) -> Iterable[str]:
         if name in spec.known_late:
             yield f"{name} is known only after the event, and no request carries it"
         if declared is not None and declared.type not in _ENTITIES:
-            yield f"{name} is declared {declared.type}; entities are told by texts, numbers or booleans"
+            yield f"{name} is declared {declared.type}; entities are identified by texts, numbers or booleans"
         if how is not None and not how.keeps:
             yield f"{name} is dropped under `personal`; hash it, so that entities stay apart"
         if name in repaired:

@@ -33,7 +33,7 @@ def asked(usecase: str, what: str, words: str, who: str, where: Where) -> Entry:
     what : str
         The name of what was asked for.
     words : str
-        That, and what it was told.
+        That, and what it was asked for with.
     """
     key, summary = f"{usecase}/{KIND}/{uuid.uuid4().hex}", f"{words}: asked for {where} by {who}"
     return Entry(key, usecase, datetime.now(UTC), KIND, "asked", what, summary, {"who": who})

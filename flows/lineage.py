@@ -101,10 +101,10 @@ def trace(settings: Settings, wanted: str, usecase: str | None) -> dict[str, Any
     answered = find_answer(settings, wanted, usecase)
     if answered is not None:
         made = _made(settings, answered.usecase, answered.content["bundle"])
-        told = {name: value for name, value in answered.content.items() if name != "bundle"}
+        answer = {name: value for name, value in answered.content.items() if name != "bundle"}
         row = _row(settings, answered)
         after = _windows(settings, answered)
-        return {"usecase": answered.usecase, "answer": told, "row": row, **made, "windows": after}
+        return {"usecase": answered.usecase, "answer": answer, "row": row, **made, "windows": after}
     for name in [usecase] if usecase is not None else _known(settings):
         entries = settings.platform().entries(name)
         if bundle := _bundle_named(entries, wanted, versions=usecase is not None):
@@ -146,7 +146,7 @@ def _bundle_named(entries: Sequence[Entry], wanted: str, *, versions: bool) -> s
 def _made(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
     """Say what a bundle was made of, and by which entries of the ledger."""
     entries = settings.platform().entries(usecase)
-    told = [
+    kept = [
         {"entry": each.entry, "as_of": each.as_of, "kind": each.kind, "action": each.action, "turn": each.turn}
         for each in entries
         if each.evidence.get("bundle") == bundle and each.kind in ("train", "deploy")
@@ -155,7 +155,7 @@ def _made(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
     try:
         manifest = read_manifest(Releases(settings.folder / "releases").bundle(usecase, bundle), bundle)
     except DriftwheelError as error:
-        return {"bundle": bundle, "lost": str(error), "ledger": told, "runs": sorted(map(str, runs))}
+        return {"bundle": bundle, "lost": str(error), "ledger": kept, "runs": sorted(map(str, runs))}
     return {
         "bundle": bundle,
         "model": {"family": manifest.family, "recipe": manifest.recipe, "commit": manifest.commit},
@@ -171,7 +171,7 @@ def _made(settings: Settings, usecase: str, bundle: str) -> dict[str, Any]:
         },
         "parent": manifest.parent,
         "recalibrated_from": manifest.recalibrated_from,
-        "ledger": told,
+        "ledger": kept,
         "runs": sorted(map(str, runs)),
     }
 

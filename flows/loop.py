@@ -38,10 +38,10 @@ def loop(usecase: str, as_of: datetime | None = None, namespace: str | None = No
             verdict = turn_wheel(usecase, job.database.turn(watched.turn), namespace, read=False)
         else:
             verdict = collected if collected.outcome == "held" else watched
-        return verdict if verdict is collected else told_too(verdict, collected)
+        return verdict if verdict is collected else with_lost_rows(verdict, collected)
 
 
-def told_too(verdict: FlowResult, collected: FlowResult) -> FlowResult:
+def with_lost_rows(verdict: FlowResult, collected: FlowResult) -> FlowResult:
     """Say what a collection lost in the verdict of what followed it."""
     if not collected.lost:
         return verdict
@@ -74,7 +74,7 @@ def turn_wheel(usecase: str, turn: Turn, namespace: str | None, *, read: bool = 
             collected = collect(usecase, turn.as_of, turn.id, namespace, announce=False, read=read)
         if collected.outcome != "done":
             return collected
-        return told_too(turn_wheel(usecase, replace(turn, state=STAGES["collect"].then), namespace), collected)
+        return with_lost_rows(turn_wheel(usecase, replace(turn, state=STAGES["collect"].then), namespace), collected)
     verdict = FlowResult("done", "", turn.id)
     for name in needed:
         with part(f"stage {[*STAGES].index(name) + 1} of {len(STAGES)} of a turn, {name}"):

@@ -19,7 +19,7 @@ from tasks.stores.measurements import Glimpse, read_glimpse
 from tasks.stores.messages import Message
 
 _WINDOWS = 30
-_LEAST = 2
+_MIN = 2
 """Windows whose metric is known, of which a line can be drawn."""
 _SHOWN_BY = frozenset({
     "held", "drift", "loss", "slices", "unfair", "rollback", "not-taken-back", "not-compared", "rising", "refused",
@@ -74,7 +74,7 @@ def draw_course(name: str, metric: str, windows: Sequence[Glimpse]) -> bytes | N
     """Draw a metric by window, 640 by 240 pixels; None where fewer than two windows know it."""
     found = [(each.end.astimezone(UTC), each.known(metric)) for each in windows]
     known = [(at, each) for at, each in found if each is not None and each.value is not None]
-    if len(known) < _LEAST:
+    if len(known) < _MIN:
         return None
     from matplotlib.figure import Figure  # a second and 40 MB, for a message that has a picture
 

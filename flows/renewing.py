@@ -15,7 +15,7 @@ def renew(job: Job) -> str | None:
     """Learn the champion's intervals again where that is due, and release them; returns what was released.
 
     Where another release was quicker the next run learns them; a service that is away, or has its bundle refused, takes
-    them when it is back or the bundle is mended.
+    them when it is back or the bundle is fixed.
     """
     try:
         restore_intervals(job)

@@ -77,7 +77,7 @@ def note(story: Story, job: Job, window: Window, verdict: FlowResult) -> None:
     turned = decision is not None and decision.action in TURNED and decision.turn is not None
     recalibrated = turned and decision is not None and decision.action == RECALIBRATE
     promoted = turned and verdict.outcome == "done"
-    story.trials = sum(entry.action != "untold" for entry in job.database.entries(job.name, kind=TRIAL))
+    story.trials = sum(entry.action != "undetermined" for entry in job.database.entries(job.name, kind=TRIAL))
     story.retrains += turned and not recalibrated
     story.recalibrations += recalibrated
     story.promotions += promoted

@@ -23,7 +23,7 @@ _MINUTE = timedelta(minutes=1)
 FAILED_PROBES = 3
 """Health checks in a row that are not passed before that is a finding: fewer are a restart."""
 _NEWEST, _BEFORE = timedelta(minutes=5), timedelta(hours=24)
-_LEAST_ERRORS, _LEAST_SHARE = 10, 0.05
+_MIN_ERRORS, _MIN_SHARE = 10, 0.05
 _SURE, _LASTS = math.log(1e6), math.log(20)
 """A burst by chance alone is less likely than one in a million at each look: at one a minute, once in two years.
 
@@ -41,7 +41,7 @@ _FAULTS = ("internal", "journal", "busy")
 """Causes that lie with the service, not with who asks."""
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _VersionAnswer(msgspec.Struct, frozen=True):
     """What is read of `/version`; one of before that was said has counted nothing."""
 
     instance: str
@@ -208,7 +208,7 @@ def counted(service: ServiceClient) -> list[Replica]:
     """Ask each replica what it did since it began; none where one does not say."""
     try:
         answers = service.ask_once("GET", "/version")
-        versions = [msgspec.convert(each, _Told) for each in answers]
+        versions = [msgspec.convert(each, _VersionAnswer) for each in answers]
     except (httpx.HTTPError, httpx.InvalidURL, msgspec.ValidationError):
         return []
     return [Replica(each.instance, each.started, each.counted) for each in versions]
@@ -276,7 +276,7 @@ def is_burst(newest: Counted, before: Counted, *, stands: bool = False) -> bool:
 def _are_many(newest: Counted, *, stands: bool) -> bool:
     """Whether so many fail that it could be a burst, whatever was before."""
     failed = sum(_of_predictions(newest).values())
-    return failed >= max(_LEAST_SHARE * _tried(newest), 1 if stands else _LEAST_ERRORS)
+    return failed >= max(_MIN_SHARE * _tried(newest), 1 if stands else _MIN_ERRORS)
 
 
 def _of_predictions(counted: Counted) -> dict[str, int]:

@@ -57,11 +57,11 @@ def deploy_version(
     steps = steps or Steps()
     if wanted == PREVIOUS:
         version, now = _before(job, None)
-        with _refusals_told(job, version):
+        with _refusals_reported(job, version):
             words = f"from version {now}, asked for by hand"
             return FlowResult("done", _go_back(job, version, steps, words, "manual"))
     version = steps.choose(job, None if wanted == CHALLENGER else wanted)
-    with _refusals_told(job, version):
+    with _refusals_reported(job, version):
         steps.bless(job, version, new_signature=new_signature)
         done = steps.roll_out(job, version, plan, new_signature=new_signature)
         if done.kept:
@@ -76,7 +76,7 @@ def deploy_version(
 
 
 @contextmanager
-def _refusals_told(job: Job, version: ModelVersion) -> Iterator[None]:
+def _refusals_reported(job: Job, version: ModelVersion) -> Iterator[None]:
     """Put into the ledger, and send, that the service (or its image) would not take a version.
 
     That another release was quicker is no refusal: what they did is in the ledger.

@@ -175,7 +175,7 @@ class Page(Asking):
             name=name,
             column=column,
             window=window,
-            told=next((each for each in window.drift if each.column == column), None),
+            drifted=next((each for each in window.drift if each.column == column), None),
             shown=await asyncio.to_thread(distributions, self.settings, name, window, column),
             others=windows[-12:],
         )
@@ -228,7 +228,7 @@ def application(settings: Settings, *, behind_login: bool = False) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         (failed,) = await asyncio.gather(asyncio.to_thread(page.warm), return_exceptions=True)
-        if failed is not None:  # whoever asks for it is told by the page itself
+        if failed is not None:  # the page itself says so to whoever asks for it
             _log.warning("the page was not made ready: %s", failed)
         try:
             yield

@@ -36,20 +36,20 @@ class Asking(Shared):
         deployed, wrong = answers.deployed_of(name), ""
         if request.method == "POST":
             given = await _form(request)
-            told, wrong = given.get("told", ""), ""
+            subject, wrong = given.get("subject", ""), ""
             if not self.doing.takes(request.url.path, given.get("token", "")):
                 wrong = "This form is from before the page was started again, or of another page. Ask once more."
             else:
-                wrong = self._refusal(action, told, deployed)
+                wrong = self._refusal(action, subject, deployed)
             if not wrong:
                 try:
-                    await self.doing.do(action, name, told, who.name, deployed)
+                    await self.doing.do(action, name, subject, who.name, deployed)
                 except (DriftwheelError, httpx.HTTPError) as error:
                     wrong = said(error)
                 else:
                     return RedirectResponse(f"/usecases/{name}", 303, HEADERS)
         else:
-            told = request.query_params.get("told", "")
+            subject = request.query_params.get("subject", "")
         versions = None
         if action.takes == "version":
             versions = await self.servers.versions(name)
@@ -62,8 +62,8 @@ class Asking(Shared):
             409 if request.method == "POST" else 200,
             name=name,
             action=action,
-            told=told,
-            back=f"/usecases/{name}" + (f"/findings/{quote(told)}" if action.takes == "finding" else ""),
+            subject=subject,
+            back=f"/usecases/{name}" + (f"/findings/{quote(subject)}" if action.takes == "finding" else ""),
             wrong=wrong,
             versions=versions,
             who=who.name,
@@ -71,11 +71,11 @@ class Asking(Shared):
             token=self.doing.token(request.url.path),
         )
 
-    def _refusal(self, action: Action, told: str, deployed: Mapping[str, Deployed]) -> str:
+    def _refusal(self, action: Action, subject: str, deployed: Mapping[str, Deployed]) -> str:
         """Say why something cannot be asked for; empty where it can."""
-        if action.takes == "version" and not (told.isascii() and told.isdecimal()):
+        if action.takes == "version" and not (subject.isascii() and subject.isdecimal()):
             return "Choose a version."
-        flow = action.name if action.name in FLOWS else told if action.takes == "flow" else ""
+        flow = action.name if action.name in FLOWS else subject if action.takes == "flow" else ""
         if flow and flow not in deployed:
             return f"Prefect knows no {flow} of it: is it up, and the runner? `driftwheel status` shows that."
         if action.takes == "flow" and not deployed[flow].schedule:

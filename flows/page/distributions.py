@@ -21,7 +21,7 @@ from tasks.stores.measurements import Measurement
 from tasks.stores.releases import Releases
 
 _BARS = 16
-_SAME, _LEAST_SPAN = 1e-12, 1e-280
+_SAME, _MIN_SPAN = 1e-12, 1e-280
 """Share of the span below which edges count as one, and the span below which there are no bars."""
 
 
@@ -68,7 +68,7 @@ def bars_of(column: Column, before: Array, now: Array) -> list[Bar]:
     if not len(inner):  # never anything but missing
         return [Bar("any value", float(before.sum()), float(now.sum()))]
     low, high = float(inner[0]), float(inner[-1])
-    if not high - low > _LEAST_SPAN:
+    if not high - low > _MIN_SPAN:
         return [Bar(f"below {low:g}", float(before[0]), float(now[0])), Bar(f"{low:g} or more", *_rest(before, now))]
     grid = np.linspace(low, high, _BARS - 1)
     spans = [_spread(column.edges, each, grid) for each in (before, now)]

@@ -124,8 +124,15 @@ class Doing:
         for task in self._tasks:
             task.cancel()
 
-    async def do(self, action: Action, usecase: str, told: str, who: str, deployed: Mapping[str, Deployed]) -> Errand:
+    async def do(
+        self, action: Action, usecase: str, subject: str, who: str, deployed: Mapping[str, Deployed]
+    ) -> Errand:
         """Do something, or begin to; it is in the ledger first, an acknowledgement with what it acknowledges.
+
+        Parameters
+        ----------
+        subject : str
+            What it is about, by what the action takes: a version, a flow or the key of a finding; else empty.
 
         Raises
         ------
@@ -134,7 +141,7 @@ class Doing:
         httpx.HTTPError
             If Prefect does not take it.
         """
-        words = f"{action.name} {told}".strip()
+        words = f"{action.name} {subject}".strip()
         if action.name not in ("acknowledge", "release"):
             await asyncio.to_thread(self._note, usecase, action.name, words, who)
         errand = Errand(usecase, words, who, datetime.now(UTC))
@@ -144,14 +151,16 @@ class Doing:
             errand.said = await self._run(action.name, usecase, deployed)
             errand.state = "started"
         elif action.name in ("pause", "resume"):
-            await self._servers.set_schedule(deployed[told], active=action.name == "resume")
+            await self._servers.set_schedule(deployed[subject], active=action.name == "resume")
             errand.state = "done"
         elif action.name == "acknowledge":
             database = self._settings.platform()
-            done = await asyncio.to_thread(acknowledge, database, usecase, told, who, "on the page")
+            done = await asyncio.to_thread(acknowledge, database, usecase, subject, who, "on the page")
             errand.state, errand.said = ("done", "") if done else ("failed", "it is not open any more")
         else:
-            arguments = ("promote", usecase, "--version", told) if action.name == "promote" else ("rollback", usecase)
+            arguments = (
+                ("promote", usecase, "--version", subject) if action.name == "promote" else ("rollback", usecase)
+            )
             task = asyncio.create_task(self._command(errand, arguments))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -11,7 +11,7 @@ import msgspec
 from expectations.contradictions import REPLAY
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _Window(msgspec.Struct, frozen=True):
     start: str
     static: float | None = None
     loop: float | None = None
@@ -19,7 +19,7 @@ class _Told(msgspec.Struct, frozen=True):
 
 class _Story(msgspec.Struct, frozen=True):
     metric: str
-    windows: list[_Told]
+    windows: list[_Window]
     mean: dict[str, float | None] = {}
     trials: int = 0
     retrains: int = 0

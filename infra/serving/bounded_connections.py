@@ -109,7 +109,7 @@ class BoundedConnection(HttpToolsProtocol):
     idle_since: float = 0.0
     _header_bytes = 0
     """Of the request that arrives: its address, its headers, and what may follow a body in pieces."""
-    _untold_bytes = 0
+    _unparsed_bytes = 0
     """What came and the parser did not report yet: a line that does not end."""
     in_headers = True
     """Whether the head of the request that arrives is not whole yet; also between requests."""
@@ -192,12 +192,12 @@ class BoundedConnection(HttpToolsProtocol):
         """Take the address in."""
         self.url += url
         self._header_bytes += len(url)
-        self._untold_bytes -= len(url)
+        self._unparsed_bytes -= len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header in; those that follow a body in pieces are counted and not kept."""
         self._header_bytes += len(name) + len(value)
-        self._untold_bytes -= len(name) + len(value) + _AROUND_HEADER
+        self._unparsed_bytes -= len(name) + len(value) + _AROUND_HEADER
         if self.in_headers:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
@@ -208,7 +208,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_chunk_complete(self) -> None:
         """Count what stands around a piece of a body."""
-        self._untold_bytes -= _AROUND_PIECE
+        self._unparsed_bytes -= _AROUND_PIECE
 
     def pause_writing(self) -> None:
         """Take no more requests from a client that does not read its answers."""

@@ -94,14 +94,14 @@ class Connection(BoundedConnection):
         if between and self._answers_at_sight(data):
             return
         self._whole = data if between else None
-        self._untold_bytes += len(data)
+        self._unparsed_bytes += len(data)
         super().data_received(data)
         self._whole = None
         if self.arriving_since is None:
-            self._untold_bytes = 0
+            self._unparsed_bytes = 0
             return
-        self._untold_bytes = max(0, self._untold_bytes)
-        size = self._untold_bytes + (self._header_bytes if self.in_headers else 0)
+        self._unparsed_bytes = max(0, self._unparsed_bytes)
+        size = self._unparsed_bytes + (self._header_bytes if self.in_headers else 0)
         if size > MAX_HEADER_BYTES and not self.transport.is_closing():
             self._refuse(TOO_LARGE)
 
@@ -166,7 +166,7 @@ class Connection(BoundedConnection):
     def on_headers_complete(self) -> None:
         """Choose the way the request goes."""
         self.in_headers = False
-        self._untold_bytes -= AROUND_HEAD
+        self._unparsed_bytes -= AROUND_HEAD
         upgrades = self.parser.should_upgrade()
         if self._deaf or upgrades or self._header_bytes > MAX_HEADER_BYTES:  # on upgrading, the parser drops the body
             if not self._deaf:
@@ -215,7 +215,7 @@ class Connection(BoundedConnection):
 
     def on_body(self, body: bytes) -> None:
         """Gather the body; what is beyond the limit is counted and not kept."""
-        self._untold_bytes -= len(body)
+        self._unparsed_bytes -= len(body)
         if self._deaf:
             return
         if not self._short or self.predictions is None:

@@ -68,11 +68,11 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> ExpectedTypes
         types[label.arrived] = "instant"
     labels = {label.column, *(label.expression.columns if label.expression else ())}
     texts = {column for column, kind in kinds.items() if kind == "text"}
-    told_apart = {column for column in exact | texts if column not in held or not held[column].is_numeric()}
+    kept_exact = {column for column in exact | texts if column not in held or not held[column].is_numeric()}
     computed = {column for step in spec.cleaning if step.computes for column in step.reads()}
     if label.expression is not None:
         computed |= {column for column, kind in read_as(label.expression.root).items() if kind == "number"}
-    return ExpectedTypes(types, set(needed_columns(spec)), labels, spec.keys, told_apart, computed - exact - texts)
+    return ExpectedTypes(types, set(needed_columns(spec)), labels, spec.keys, kept_exact, computed - exact - texts)
 
 
 NOTHING_EXPECTED = ExpectedTypes()

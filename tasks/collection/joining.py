@@ -112,7 +112,7 @@ def join_sources(
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
         raise absent_columns(astray, rows.columns, "the joined sources (named under `personal`)")
-    rows = _told_apart(rows, expected, said)
+    rows = _without_names_alike(rows, expected, said)
     refuse_names(
         [column for column in rows.columns if not (usecase.walked and column == clock)], clock=bool(spec.clock)
     )
@@ -165,7 +165,7 @@ def _newest(rows: pl.DataFrame, files: FilesRead | None, clock: str) -> dict[str
     return found if at == len(rows) else {}
 
 
-def _told_apart(rows: pl.DataFrame, expected: ExpectedTypes, said: list[str]) -> pl.DataFrame:
+def _without_names_alike(rows: pl.DataFrame, expected: ExpectedTypes, said: list[str]) -> pl.DataFrame:
     """Leave out a column whose name differs from another's in capitals alone, where nothing reads it."""
     for gone, words in names_alike(rows.columns, expected.needed):
         said.append(words)

@@ -18,7 +18,7 @@ from expectations.families import Report
 from expectations.wording import one_line
 from tasks.compute.compute import ComputeSettings, Hear, Item, Result, Shared, Work
 from tasks.compute.local import LocalJobs, unheard
-from tasks.compute.ray_own import MOST_CHARACTERS, environment, own_folder
+from tasks.compute.ray_own import MAX_CHARACTERS, environment, own_folder
 from tasks.compute.ray_worker import Finished, Heard, Relay, run_job, versions
 from tasks.modelling.processors import available_processors
 from tasks.stores.progress import doing
@@ -135,7 +135,7 @@ class RayCompute:
             "The machine that trains is a node of the cluster itself: `ray start --address ADDRESS --num-cpus 0` there,"
             " with the same Ray and Python"
             if address
-            else f"See docs/many-machines.md: TMPDIR, where it is set, to a folder of at most {MOST_CHARACTERS} ASCII "
+            else f"See docs/many-machines.md: TMPDIR, where it is set, to a folder of at most {MAX_CHARACTERS} ASCII "
             "characters that may be written to; or set DRIFTWHEEL_COMPUTE=local",
         )
 

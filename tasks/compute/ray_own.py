@@ -16,7 +16,7 @@ from expectations.errors import ComputeError
 from tasks.stores.files import remove_abandoned, unfinished
 
 PREFIX = "dw-ray-"
-MOST_CHARACTERS = 20
+MAX_CHARACTERS = 20
 """A folder of temporary files may have: the paths of Ray's sockets below it may have 107 bytes."""
 
 
@@ -44,7 +44,7 @@ def own_folder() -> Iterator[OwnFolder]:
         raise ComputeError(
             "a folder for what Ray writes while a training lasts",
             str(error),
-            f"Set TMPDIR to one that may be written to, of at most {MOST_CHARACTERS} ASCII characters, "
+            f"Set TMPDIR to one that may be written to, of at most {MAX_CHARACTERS} ASCII characters, "
             "or DRIFTWHEEL_COMPUTE=local",
         ) from error
     with ExitStack() as left:
@@ -81,7 +81,7 @@ def _token() -> str:
 
 def _short_parent() -> str:
     found = tempfile.gettempdir()
-    return found if found.isascii() and len(found) <= MOST_CHARACTERS else "/tmp"  # noqa: S108 - mkdtemp makes it ours
+    return found if found.isascii() and len(found) <= MAX_CHARACTERS else "/tmp"  # noqa: S108 - mkdtemp makes it ours
 
 
 def _remove_abandoned(parent: str) -> None:

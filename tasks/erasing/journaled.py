@@ -10,7 +10,7 @@ from pathlib import Path
 from expectations.errors import StorageError
 from expectations.usecase import UseCase
 from tasks.erasing.person import Person
-from tasks.erasing.rows import told_apart
+from tasks.erasing.rows import split_rows
 from tasks.stores.harvest import KINDS, is_whole
 from tasks.stores.journal import CLOSED_SUFFIX, JournalSegment, Predictions, Record, is_segment, read_records
 from tasks.stores.places import Job
@@ -59,7 +59,7 @@ def find_journaled(
                 {name: value for name, value in zip(names, row, strict=True) if value is not None}
                 for row in record.rows
             )
-            mine, others = told_apart(zip(record.ids, sent, strict=True), spec, person, known)
+            mine, others = split_rows(zip(record.ids, sent, strict=True), spec, person, known)
             rows += len(mine)
             ids.update(mine)
             shared |= others

@@ -118,7 +118,7 @@ def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:
         mine = each.filter("_found").drop("_found").collect(engine="streaming")
         others = each.filter(~pl.col("_found"))
         shared = _shared(others, spec, person)
-        words = _named(person) | _told_by(mine, others)
+        words = _named(person) | _only_theirs(mine, others)
     known = frozenset(tuple(map(_plain, row)) for row in mine.select(keys).iter_rows())
     ids, answered = _answers(lake, spec, person, known)
     shared |= answered
@@ -133,7 +133,7 @@ def find_rows(lake: Lake, spec: UseCase, person: Person) -> Theirs:
     )
 
 
-def _told_by(mine: pl.DataFrame, others: pl.LazyFrame) -> frozenset[str]:
+def _only_theirs(mine: pl.DataFrame, others: pl.LazyFrame) -> frozenset[str]:
     """Return the texts of some rows that others have not in the same column."""
     texts = {name: mine[name].drop_nulls().unique() for name, dtype in mine.schema.items() if dtype == pl.String}
     alike = (pl.col(name).filter(pl.col(name).is_in(held.implode())).unique().implode() for name, held in texts.items())
@@ -169,7 +169,7 @@ def is_theirs(row: Mapping[str, object], spec: UseCase, person: Person, known: C
     return person.has(row) or (bool(known) and tuple(_plain(row.get(key)) for key in spec.keys) in known)
 
 
-def told_apart(
+def split_rows(
     asked: Iterable[tuple[str, Mapping[str, object]]],
     spec: UseCase,
     person: Person,
@@ -196,7 +196,7 @@ def _answers(
         rows = lake.scan("predictions")
         asked = columns_of(rows.collect_schema(), {*person.values, *spec.keys})
         for some in rows.select("id", *asked).collect_batches(chunk_size=_ROWS):
-            mine, others = told_apart(zip(some["id"], as_sent(some), strict=True), spec, person, known)
+            mine, others = split_rows(zip(some["id"], as_sent(some), strict=True), spec, person, known)
             ids.update(mine)
             shared |= others
     return frozenset(ids), frozenset(shared)

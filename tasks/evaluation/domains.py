@@ -143,15 +143,15 @@ def _usable(pair: Pair, table: Compared, names: Sequence[str]) -> tuple[list[str
     """Return columns whose memory is short enough, the units of a stretch (0: each row is one), and what is lacking."""
     live = [name for name in names if pair.columns[name].kind == "category" or len(pair.columns[name].edges)]
     if table.independent:
-        return live, 0, "fewer than two columns to be told by"
+        return live, 0, "fewer than two columns to compare"
     stretches = stretches_of(pair)
     units = len(pair.own.rows)
     most = min(units / MIN_STRETCHES, _length(pair) / MIN_BLOCKS)
-    told = [name for name in live if stretches[name].number >= MIN_STRETCHES]
-    memory = _shrunk({name: stretches[name].memory for name in told})
-    rows = _shrunk({name: stretches[name].memory * stretches[name].inflation for name in told})
-    alone = [name for name in told if rows[name] <= _INDEPENDENT]
-    kept = [name for name in told if _stretch(memory[name]) <= most]
+    known = [name for name in live if stretches[name].number >= MIN_STRETCHES]
+    memory = _shrunk({name: stretches[name].memory for name in known})
+    rows = _shrunk({name: stretches[name].memory * stretches[name].inflation for name in known})
+    alone = [name for name in known if rows[name] <= _INDEPENDENT]
+    kept = [name for name in known if _stretch(memory[name]) <= most]
     if len(alone) >= max(len(kept), 2):  # rows count for themselves
         return alone, 0, ""
     return kept, max((_stretch(memory[name]) for name in kept), default=1), _SHORT

@@ -185,8 +185,8 @@ def _odd_numbers(name: str, course: ColumnCourse, pieces: Sequence[slice]) -> It
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
     margin = _MARGIN * (high - low)
     beyond = (new < low - margin) | (new > high + margin)  # comparisons with NaN are false
-    tells = len(np.unique(earlier)) >= _DISTINCT
-    found = unit_of(earlier, recent, new, pieces, course.breaking) if tells else None
+    varies = len(np.unique(earlier)) >= _DISTINCT
+    found = unit_of(earlier, recent, new, pieces, course.breaking) if varies else None
     if found is not None and _counts(found[1]):
         yield Fault((name,), "unit", found[0], found[1])
         beyond &= ~found[1]

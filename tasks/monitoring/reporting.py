@@ -60,13 +60,13 @@ def draw_window(
     return draw_report(
         job.places.reports,
         job.name,
-        _told(
+        _table(
             reference.select(inputs),
             champion.predict(reference),
             label_codes(reference[manifest.label], manifest),
             champion,
         ),
-        _told(rows.select(inputs), scores, labels, champion),
+        _table(rows.select(inputs), scores, labels, champion),
         name=f"drift in {window.name}",
         tags=["report", f"as_of:{job.as_of:%Y-%m-%d}"],
         verdicts=verdicts_of(measured.drift) if measured else None,
@@ -93,7 +93,7 @@ def verdicts_of(drift: Sequence[Drifted]) -> dict[str, ColumnVerdict]:
     }
 
 
-def _told(inputs: pl.DataFrame, scores: Scores, codes: pl.Series, champion: Bundle) -> pl.DataFrame:
+def _table(inputs: pl.DataFrame, scores: Scores, codes: pl.Series, champion: Bundle) -> pl.DataFrame:
     """Put what was predicted beside inputs, and labels as they are kept, null where they are not known."""
     problem, label = champion.manifest.problem, champion.manifest.label
     said = problem.columns(scores, champion.classes)

@@ -36,7 +36,7 @@ def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = 
 def collected_kinds(spec: UseCase) -> dict[str, Kind]:
     """Return the columns that must be collected for the features, and what each is read as.
 
-    Of `history` it is the values that are looked back at; labels and what tells entities are read as they are.
+    Of `history` it is the values that are looked back at; labels and what identifies entities are read as they are.
     """
     kinds = {name: kind for name, kind in input_kinds(spec.features).items() if name not in spec.history}
     looked_at = [column.of for column in spec.history.values() if column.of != spec.label.column]

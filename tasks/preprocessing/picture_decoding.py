@@ -75,7 +75,7 @@ def _refuse(opened: ImageFile, most: int, left: PixelsLeft | None) -> None:
         raise PictureError("more than 8 bits a channel")
 
 
-def _is_deep(stored: Any) -> bool:  # noqa: ANN401 - whatever a decoder is told
+def _is_deep(stored: Any) -> bool:  # noqa: ANN401 - what a decoder is given
     """Whether channels are stored in 16 bits, or in PPM as numbers up to more than 255; Pillow would round them off."""
     if isinstance(stored, str):
         return ";16" in stored

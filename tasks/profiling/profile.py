@@ -115,7 +115,7 @@ def profile_table(table: Table, read: Set[str] = frozenset()) -> Profile:
     SourceError
         If the table cannot be read to its end, or cannot be held under the names of its columns.
     """
-    table = table.told_apart(read)
+    table = table.without_names_alike(read)
     found = dict(read_texts(table))
     written = {name: found[name] for name in table.columns}
     missing = missing_spellings(table, written) if table.texts else ()

@@ -74,7 +74,7 @@ class Table:
         """Its columns, in order."""
         return self.sample.columns
 
-    def told_apart(self, read: Set[str]) -> Table:
+    def without_names_alike(self, read: Set[str]) -> Table:
         """Return it with the columns that collecting keeps where only those named are read.
 
         Raises

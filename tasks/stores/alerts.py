@@ -15,7 +15,7 @@ from typing import Any
 
 from expectations.alerts import AlertTarget, Severity
 from tasks.stores.alert_pictures import CAPTION, attach, goes_with_words, takes_picture
-from tasks.stores.deliveries import Deliveries, ToTell
+from tasks.stores.deliveries import Deliveries, ToReport
 from tasks.stores.finding_kinds import describe
 from tasks.stores.message_texts import write
 from tasks.stores.messages import Calendar, Message, TargetState, delivered, plan, refused
@@ -109,7 +109,7 @@ def deliver(
     )
     standing = {_health_key(name) for name in sendable}
     database.end_all_but(usecase, ["undelivered"], standing, "its address is no longer under alerts", began)
-    due: list[tuple[Channel, Message, ToTell, bytes | None]] = []
+    due: list[tuple[Channel, Message, ToReport, bytes | None]] = []
     for each in channels:
         if each.lacking and began - sendable[each.name] < PATIENCE:
             continue  # another process may have its variables
@@ -155,12 +155,12 @@ def _health_key(target: str) -> str:
 
 def _planned(
     database: Deliveries, usecase: str, channel: Channel, calendar: Calendar, now: datetime
-) -> tuple[Message | None, ToTell]:
-    known = database.to_tell(usecase, channel.name, now)
+) -> tuple[Message | None, ToReport]:
+    known = database.to_report(usecase, channel.name, now)
     if known.state.last_error.endswith(_NOT_SET) and not channel.lacking:  # that was another process's environment
         known = replace(known, state=replace(known.state, next_attempt=None))
     findings = [each for each in known.findings if each.key != _health_key(channel.name)]  # of itself it knows
-    return plan(findings, known.told, known.state, channel.target, now, calendar), known
+    return plan(findings, known.reported, known.state, channel.target, now, calendar), known
 
 
 def send_all(messages: Sequence[tuple[Channel, str, str, Severity, bytes | None]]) -> list[Sent]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, Table, delete, exists, insert, or
 
 from tasks.stores import tables
 from tasks.stores.findings import Finding, Findings, finding_of
-from tasks.stores.messages import Message, Post, TargetState, Told
+from tasks.stores.messages import Message, Post, Reported, TargetState
 from tasks.stores.plain import to_json
 
 CLAIM = timedelta(minutes=2)
@@ -48,19 +48,19 @@ class TargetReport:
 
 
 @dataclass(frozen=True)
-class ToTell:
+class ToReport:
     """What decides what a target is sent: how delivery to it goes, what was reported to it, and what may have to be.
 
     Attributes
     ----------
-    told : dict of int to Told
+    reported : dict of int to Reported
         By finding.
     findings : list of Finding
-        What stands, and what ended lately or untold.
+        What stands, and what ended lately or was not reported.
     """
 
     state: TargetState
-    told: dict[int, Told]
+    reported: dict[int, Reported]
     findings: list[Finding]
 
 
@@ -88,7 +88,7 @@ class Deliveries(Findings):
             The targets that are not gone, and when a process that has their variables looked last (or when they were
             first known).
         """
-        table, views, told = tables.targets, tables.target_views, tables.told
+        table, views, reported = tables.targets, tables.target_views, tables.reported
         with self.reading() as connection:
             known = dict(
                 connection.execute(select(table.c.target, table.c.label).where(table.c.usecase == usecase))
@@ -113,7 +113,7 @@ class Deliveries(Findings):
         if due or forgotten or renamed:
             with self.transaction() as connection:
                 for target in forgotten:
-                    for each in (table, views, told):
+                    for each in (table, views, reported):
                         connection.execute(delete(each).where(each.c.usecase == usecase, each.c.target == target))
                 for target, (listed, sendable) in due.items():
                     values = {"listed": listed, "sendable": sendable}
@@ -128,18 +128,20 @@ class Deliveries(Findings):
         with self.reading() as connection:
             return _state_of(connection, usecase, target)
 
-    def to_tell(self, usecase: str, target: str, now: datetime) -> ToTell:
+    def to_report(self, usecase: str, target: str, now: datetime) -> ToReport:
         """Return what decides what a target is sent."""
-        told, findings = tables.told, tables.findings
+        reported, findings = tables.reported, tables.findings
         with self.reading() as connection:
             state = _state_of(connection, usecase, target)
-            rows = connection.execute(select(told).where(told.c.usecase == usecase, told.c.target == target))
-            known = {row.finding: Told(row.severity, bool(row.resolved)) for row in rows}
+            rows = connection.execute(
+                select(reported).where(reported.c.usecase == usecase, reported.c.target == target)
+            )
+            known = {row.finding: Reported(row.severity, bool(row.resolved)) for row in rows}
             since = (state.failing_since or now) - _KEPT
             unfinished = [finding for finding, each in known.items() if not each.resolved]
             where = or_(findings.c.resolved_at.is_(None), findings.c.resolved_at > since, findings.c.id.in_(unfinished))
             query = select(findings).where(findings.c.usecase == usecase, where).order_by(findings.c.id)
-            return ToTell(state, known, [finding_of(row) for row in connection.execute(query).mappings()])
+            return ToReport(state, known, [finding_of(row) for row in connection.execute(query).mappings()])
 
     def claim_target(self, usecase: str, target: str, now: datetime) -> bool:
         """Take a target for this process alone; False where another has it."""
@@ -168,20 +170,20 @@ class Deliveries(Findings):
             "last_success": state.last_success,
             "claimed_until": None,
         }
-        table, told = tables.targets, tables.told
+        table, reported = tables.targets, tables.reported
         with self.transaction() as connection:
             connection.execute(
                 update(table).where(table.c.usecase == usecase, table.c.target == target).values(**values)
             )
-            own = (told.c.usecase == usecase) & (told.c.target == target)
-            before = set(connection.execute(select(told.c.finding).where(own)).scalars())
+            own = (reported.c.usecase == usecase) & (reported.c.target == target)
+            before = set(connection.execute(select(reported.c.finding).where(own)).scalars())
             for each in message.findings:
                 said = {"severity": each.severity, "resolved": int(not each.open)} if taken else {}
                 if each.id not in before:
                     key = {"usecase": usecase, "target": target, "finding": each.id}
-                    connection.execute(insert(told).values(**{"severity": None, "resolved": 0, **key, **said}))
+                    connection.execute(insert(reported).values(**{"severity": None, "resolved": 0, **key, **said}))
                 elif said:
-                    connection.execute(update(told).where(own, told.c.finding == each.id).values(**said))
+                    connection.execute(update(reported).where(own, reported.c.finding == each.id).values(**said))
 
     def target_reports(self, usecases: Iterable[str]) -> list[TargetReport]:
         """Return how delivery to the targets of use cases goes; without those that are gone."""

@@ -109,7 +109,7 @@ class Known:
         LakeError, StorageError, UnreachableError
             As `Lake.reading`.
         TrainingError
-            If a column that is looked at holds no numbers, or entities cannot be told.
+            If a column that is looked at holds no numbers, or entities cannot be identified.
         """
         clock = self.spec.time_column
         rows = pl.DataFrame(schema={clock: pl.Datetime("us", "UTC")})

@@ -30,7 +30,7 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 
 
 @dataclass(frozen=True)
-class Told:
+class Reported:
     """What was reported to a target of one finding.
 
     Attributes
@@ -144,7 +144,7 @@ class Calendar:
 
 def plan(
     findings: Collection[Finding],
-    told: Mapping[int, Told],
+    reported: Mapping[int, Reported],
     state: TargetState,
     target: AlertTarget,
     now: datetime,
@@ -156,17 +156,17 @@ def plan(
     ----------
     findings : collection of Finding
         Of one use case: what stands, and what was resolved lately.
-    told : mapping of int to Told
+    reported : mapping of int to Reported
         By the finding's id.
     """
     state = of_this_clock(state, now)
     if target.is_quiet(calendar.local(now)) or (state.next_attempt is not None and now < state.next_attempt):
         return None
     message = Message(
-        tuple(each for each in findings if _is_news(each, told.get(each.id), target, now)),
-        tuple(each for each in findings if _is_over(each, told.get(each.id), state, target)),
+        tuple(each for each in findings if _is_news(each, reported.get(each.id), target, now)),
+        tuple(each for each in findings if _is_over(each, reported.get(each.id), state, target)),
     )
-    digest = _digest(findings, told, message, state, target, now, calendar)
+    digest = _digest(findings, reported, message, state, target, now, calendar)
     if digest is not None:
         return digest
     if not message.findings or now < _earliest(message, state, target, now):
@@ -186,15 +186,15 @@ def of_this_clock(state: TargetState, now: datetime) -> TargetState:
     )
 
 
-def _is_news(finding: Finding, told: Told | None, target: AlertTarget, now: datetime) -> bool:
+def _is_news(finding: Finding, reported: Reported | None, target: AlertTarget, now: datetime) -> bool:
     if not finding.open or finding.acknowledged_at is not None or now < finding.due <= now + SETTLING:
         return False
     if worse(target.from_severity, finding.severity):
         return False
-    return not _knows(told, finding)
+    return not _knows(reported, finding)
 
 
-def _is_over(finding: Finding, told: Told | None, state: TargetState, target: AlertTarget) -> bool:
+def _is_over(finding: Finding, reported: Reported | None, state: TargetState, target: AlertTarget) -> bool:
     """Whether a target is to hear that something is over.
 
     Of what was reported, and of a failure in any case. A warning that cleared before that is no message, unless it was
@@ -202,18 +202,18 @@ def _is_over(finding: Finding, told: Told | None, state: TargetState, target: Al
     """
     if finding.resolved_at is None or worse(target.from_severity, finding.severity):
         return False
-    if told is not None and told.resolved:
+    if reported is not None and reported.resolved:
         return False
-    if told is not None and told.severity is not None:
-        return not worse(target.from_severity, told.severity)
+    if reported is not None and reported.severity is not None:
+        return not worse(target.from_severity, reported.severity)
     if finding.acknowledged_at is not None or finding.resolved_at <= state.since:
         return False
-    return told is not None or finding.severity == "failure" or target.from_severity == "info"
+    return reported is not None or finding.severity == "failure" or target.from_severity == "info"
 
 
 def _digest(
     findings: Collection[Finding],
-    told: Mapping[int, Told],
+    reported: Mapping[int, Reported],
     waiting: Message,
     state: TargetState,
     target: AlertTarget,
@@ -226,7 +226,7 @@ def _digest(
     reaches, before = calendar.last_morning(target, now), state.digested or state.since
     if reaches <= before:
         return None
-    fresh = [each for each in findings if not _knows(told.get(each.id), each)]
+    fresh = [each for each in findings if not _knows(reported.get(each.id), each)]
     standing = [each for each in fresh if each.open and before < each.recorded_at <= reaches]
     over = [each for each in fresh if each.resolved_at is not None and before < each.resolved_at <= reaches]
     if not standing and not over:
@@ -238,11 +238,11 @@ def _digest(
     return Message(tuple(standing), tuple(over), target.digest, reaches, still)
 
 
-def _knows(told: Told | None, finding: Finding) -> bool:
+def _knows(reported: Reported | None, finding: Finding) -> bool:
     """Whether a finding was reported to a target as it stands."""
-    if told is None or told.severity is None:
+    if reported is None or reported.severity is None:
         return False
-    return not worse(finding.severity, told.severity) if finding.open else told.resolved
+    return not worse(finding.severity, reported.severity) if finding.open else reported.resolved
 
 
 def _earliest(message: Message, state: TargetState, target: AlertTarget, now: datetime) -> datetime:

@@ -34,7 +34,7 @@ _TYPES: dict[SentType, pl.DataType] = {name: TYPES_BY_NAME[name].request for nam
 """Those that JSON has values of: instants and pictures are sent as texts."""
 _KINDS: dict[type, SentType] = {float: "number", int: "integer", str: "text", bool: "boolean"}
 
-_LEAST, _GREATEST = -(2**63), 2**63 - 1
+_MIN, _MAX = -(2**63), 2**63 - 1
 
 
 def is_request(column: str) -> bool:
@@ -97,7 +97,7 @@ def are_sent(rows: Iterable[Iterable[object]]) -> bool:
     types = set(map(type, values))
     if not types <= {*_KINDS, type(None)}:
         return False
-    return int not in types or all(_LEAST <= value <= _GREATEST for value in values if type(value) is int)
+    return int not in types or all(_MIN <= value <= _MAX for value in values if type(value) is int)
 
 
 def read_requests(rows: pl.LazyFrame, columns: Mapping[str, pl.DataType], names: Sequence[str] = ()) -> pl.LazyFrame:
@@ -148,7 +148,7 @@ def _decode(texts: pl.Series, names: Sequence[str], fields: Mapping[str, pl.Data
 
 def _sent(value: object) -> object:
     """Return a value as columns can hold it: a whole number beyond 64 bits as a number, what is no value as missing."""
-    if type(value) is int and not _LEAST <= value <= _GREATEST:
+    if type(value) is int and not _MIN <= value <= _MAX:
         return float(value) if abs(value) < 10**300 else None
     return value if type(value) in _KINDS else None
 

@@ -176,8 +176,8 @@ target_views = Table(
     Column("listed", _instant, nullable=False),
     Column("sendable", _instant, nullable=False),
 )
-told = Table(
-    "told",
+reported = Table(
+    "reported",
     metadata,
     Column("usecase", String, primary_key=True),
     Column("target", String, primary_key=True),

@@ -39,7 +39,7 @@ RANGE_ROWS = 20_000
 def bundle_columns(
     spec: UseCase, program: FeatureProgram, frame: pl.DataFrame, *, collected: bool = False
 ) -> tuple[BundleColumn, ...]:
-    """Columns of rows that are asked about: what the program reads and entities are told by, then keys and clock.
+    """Columns of rows that are asked about: what the program reads and entities are identified by, then keys and clock.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def bundle_columns(
     inputs = {column.name: column.kind for column in program.inputs}
     columns = []
     clock = (spec.time_column,) if spec.timed else ()
-    told_by = [each for name in inputs if name in spec.history for each in spec.history[name].by]
-    for name in dict.fromkeys((*inputs_in_order(program), *told_by, *spec.keys, *clock)):
+    identifying = [each for name in inputs if name in spec.history for each in spec.history[name].by]
+    for name in dict.fromkeys((*inputs_in_order(program), *identifying, *spec.keys, *clock)):
         known = spec.columns.get(name)
         # what the program reads as an instant is checked as one, also where the source holds texts
         guessed = "instant" if inputs.get(name) == "instant" else column_type(frame.schema[name])
@@ -67,7 +67,7 @@ def bundle_columns(
                 protection=None if collected or not sent else how,
                 unit=known.unit if known else "",
                 description=known.description if known else "",
-                role="history" if name in spec.history else "input" if name in inputs or name in told_by else "key",
+                role="history" if name in spec.history else "input" if name in inputs or name in identifying else "key",
                 format=spec.format_of(name),
                 size=known.size if known else None,
                 channels=(known.channels or 1) if known and kind == "image" else None,

@@ -66,7 +66,7 @@ def try_now(job: Job) -> Tried | None:
         action, words = "better" if tried.gap > 0 else "no better", str(tried)
         evidence |= tried.to_dict()
     else:
-        action, words = "untold", "; ".join(failed) or _describe_untried(asked, champion, spec)
+        action, words = "undetermined", "; ".join(failed) or _describe_untried(asked, champion, spec)
     if back is not None:
         words += f"; the champion before would have lost {100 * math.expm1(-back.gap):+.1f} %"
     if lost:

@@ -18,7 +18,7 @@ from tasks.training.labelled import classes_of, labels, newest_of
 
 EVERYTHING = "everything"
 _SPANS = tuple(map(Duration.parse, ("10y", "5y", "2y", "1y", "6mo", "3mo", "1mo", "2w", "1w", "1d", "6h", "1h")))
-_MOST = 4
+_MAX_WINDOWS = 4
 """Spans that are tried beside everything, the longest that are shorter than the history by a quarter."""
 _SHORTER = 0.75
 
@@ -114,7 +114,7 @@ def _spans(older: pl.DataFrame, frame: pl.DataFrame, spec: UseCase) -> tuple[Dur
             continue
         if all(_can_teach(each, spec, known) for each in (some, _newest(frame, spec, last, len(some)))):
             found.append(last)
-    return tuple(found[:_MOST])
+    return tuple(found[:_MAX_WINDOWS])
 
 
 def _newest(frame: pl.DataFrame, spec: UseCase, last: Duration, fewest: int) -> pl.DataFrame:

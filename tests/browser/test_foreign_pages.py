@@ -87,7 +87,7 @@ def traces(addresses: Addresses) -> str:
 
 def form(addresses: Addresses, key: str) -> dict[str, str]:
     """Return the form of our page that acknowledges a finding, with its token: what no other page can read."""
-    shown = httpx.get(f"{addresses.page}{ACKNOWLEDGE}", params={"told": key}).text
+    shown = httpx.get(f"{addresses.page}{ACKNOWLEDGE}", params={"subject": key}).text
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', shown))
 
 

@@ -33,7 +33,7 @@ PATHS = {
     "usecase": "/usecases/flights-replay",
     "empty": "/usecases/bikes",
     "finding": "/usecases/bikes/findings/silent",
-    "confirm": "/usecases/bikes/do/acknowledge?told=silent",
+    "confirm": "/usecases/bikes/do/acknowledge?subject=silent",
     "missing": "/usecases/nobody",
 }
 MISSING = "Failed to load resource: the server responded with a status of 404 (Not Found)"

@@ -264,7 +264,7 @@ def test_that_nothing_could_be_tried_is_kept_and_not_tried_again(trying: Job) ->
     measured(trying, "2011-07-01", "2011-08-01", "good")
     assert try_now(trying) is None
     (entry,) = trying.database.entries(trying.name)
-    assert (entry.kind, entry.action) == ("trial", "untold")
+    assert (entry.kind, entry.action) == ("trial", "undetermined")
     assert try_now(trying) is None
     assert len(trying.database.entries(trying.name)) == 1
 
@@ -285,7 +285,7 @@ def test_a_champion_of_another_kind_of_problem_is_not_tried_against_and_that_is_
     measured(trying, "2011-04-01", "2011-05-01", "good")
     assert try_now(changed(trying, task="multiclass_classification")) is None
     (entry,) = trying.database.entries(trying.name, kind="trial")
-    assert entry.action == "untold"
+    assert entry.action == "undetermined"
     assert "the champion is of regression, the use case of multiclass_classification now" in entry.summary
 
 
@@ -304,7 +304,7 @@ def test_the_champion_before_is_held_against_this_one_whatever_the_policy(job: J
     measured(job, "2011-04-01", "2011-05-01", "good")
     assert try_now(job) is None
     trial = job.database.entries(job.name)[-1]
-    assert (trial.kind, trial.action, trial.evidence["predecessor"]) == ("trial", "untold", before)
+    assert (trial.kind, trial.action, trial.evidence["predecessor"]) == ("trial", "undetermined", before)
     assert trial.evidence["back"] < 0  # it has seen less
     assert trial.evidence["back_rows"] > 0
     deciding.decide_now(job)

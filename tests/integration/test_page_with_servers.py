@@ -49,8 +49,8 @@ def test_schedules_and_runs_are_shown_and_started(stack: Addresses, make_use_cas
                     await asyncio.sleep(0.5)
                 raise AssertionError(f"{words!r} never was shown")
 
-            async def do(action: str, told: str = "") -> None:
-                asked = await page.get(f"{base}/do/{action}", params={"told": told})
+            async def do(action: str, subject: str = "") -> None:
+                asked = await page.get(f"{base}/do/{action}", params={"subject": subject})
                 done = await page.post(f"{base}/do/{action}", data=fields(asked.text))
                 assert done.status_code == 303, done.text
 

@@ -266,11 +266,11 @@ def test_rows_without_an_event_time_are_reported_once(job: Job) -> None:
 
 def test_the_exit_code_says_that_rows_were_lost(capsys: pytest.CaptureFixture[str]) -> None:
     from flows.commands.shared import conclude
-    from flows.loop import told_too
+    from flows.loop import with_lost_rows
     from flows.stage import FlowResult
 
     collected = FlowResult("done", "5 new rows", lost=2)
-    for verdict in (collected, told_too(FlowResult("done", "version 1 is the champion"), collected)):
+    for verdict in (collected, with_lost_rows(FlowResult("done", "version 1 is the champion"), collected)):
         with pytest.raises(SystemExit) as ended:
             conclude(verdict, as_json=False)
         assert ended.value.code == 3

@@ -21,6 +21,7 @@ from tasks.stores.database import Database
 from tasks.stores.engines import close_engines
 from tasks.stores.findings import Found
 from tasks.stores.measurements import measurement_of
+from tasks.stores.messages import Reported
 from tests.conftest import instant
 
 EARLIER = sorted((Path(__file__).parents[1] / "homes").glob("*.sql"))
@@ -98,6 +99,21 @@ def test_what_collections_brought_is_taken_from_the_ledger_of_before(tmp_path: P
         found = database.newest_collections(connection, "pumps", 9)
     brought = Brought(9, 2, {"trips": 40}, 11, {"pressure is null": 3}, ["few pass"])
     assert found == [(instant("2026-03-01"), brought)]
+
+
+def test_what_was_reported_and_what_trials_could_not_judge_keep_their_rows_under_new_names(tmp_path: Path) -> None:
+    script = (Path(__file__).parents[1] / "homes" / "before_versions.sql").read_text(encoding="utf-8")
+    at = "2026-03-01 00:00:00.000000"
+    with contextlib.closing(sqlite3.connect(tmp_path / "platform.db")) as connection, connection:
+        connection.executescript(script)
+        columns = "entry, usecase, as_of, recorded_at, kind, action, cause, summary, evidence"
+        for entry, kind, action in (("t", "trial", "untold"), ("b", "trial", "better"), ("o", "other", "untold")):
+            values = (entry, "pumps", at, at, kind, action, "window", "", "{}")
+            connection.execute(f"INSERT INTO ledger ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    database = Database(f"sqlite:///{tmp_path / 'platform.db'}")
+    found = {each.entry: each.action for each in database.entries("pumps")}
+    assert (found["t"], found["b"], found["o"]) == ("undetermined", "better", "untold")
+    assert database.to_report("pumps", "t1", instant("2026-05-01")).reported == {1: Reported("warning", resolved=True)}
 
 
 def test_a_process_of_before_cannot_write_what_no_decision_would_see(tmp_path: Path) -> None:

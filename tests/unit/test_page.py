@@ -596,7 +596,7 @@ def test_what_is_asked_for_is_asked_once_more_and_stands_in_the_ledger_with_who(
     name = home.add(make_use_case())
     find(home, name)
     path = f"/usecases/{name}/do/acknowledge"
-    asked = page.get(f"{path}?told=silent")
+    asked = page.get(f"{path}?subject=silent")
     assert "Acknowledge (silent)?" in asked.text
     assert home.database.entries(name) == []
     assert home.database.open_findings(name)[0].acknowledged_by is None
@@ -656,10 +656,10 @@ def test_a_form_that_is_not_ours_does_nothing(
     name = home.add(make_use_case())
     find(home, name)
     path = f"/usecases/{name}/do/acknowledge"
-    done = page.ask("POST", path, data={"told": "silent", "token": token})
+    done = page.ask("POST", path, data={"subject": "silent", "token": token})
     assert done.status_code == 409
     other = fields(page.get(f"/usecases/{name}/do/collect").text)["token"]
-    assert page.ask("POST", path, data={"told": "silent", "token": other}).status_code == 409
+    assert page.ask("POST", path, data={"subject": "silent", "token": other}).status_code == 409
     assert home.database.entries(name) == []
     assert page.ask("POST", path, content=b"x" * 20_000).status_code == 413
 
@@ -670,8 +670,8 @@ def test_without_servers_nothing_is_begun_and_it_says_what_to_do(
 ) -> None:
     name = home.add(make_use_case())
     path = f"/usecases/{name}/do/{action}"
-    asked = page.get(f"{path}?told=collect")
-    done = page.ask("POST", path, data={"told": "x", **fields(asked.text)})
+    asked = page.get(f"{path}?subject=collect")
+    done = page.ask("POST", path, data={"subject": "x", **fields(asked.text)})
     assert done.status_code == 409
     assert 'role="alert"' in done.text
     assert home.database.entries(name) == []
@@ -796,7 +796,7 @@ def test_a_reader_is_refused_whatever_is_asked_for_also_with_an_operators_form(
     name = home.add(make_use_case())
     find(home, name)
     path = f"/usecases/{name}/do/{action}"
-    form = {**fields(stacked.get(f"{path}?told=silent", headers=ANN).text), "told": "silent"}
+    form = {**fields(stacked.get(f"{path}?subject=silent", headers=ANN).text), "subject": "silent"}
     for refused in (
         stacked.get(path, headers=BOB),
         stacked.ask("POST", path, headers=BOB, data=form),
@@ -814,7 +814,7 @@ def test_the_ledger_says_which_operator_asked(stacked: Client, home: Home, make_
     name = home.add(make_use_case())
     find(home, name)
     path = f"/usecases/{name}/do/acknowledge"
-    form = fields(stacked.get(f"{path}?told=silent", headers=ANN).text)
+    form = fields(stacked.get(f"{path}?subject=silent", headers=ANN).text)
     assert stacked.ask("POST", path, headers={"x-user": "eve"}, data=form).status_code == 303
     (entry,) = home.database.entries(name)
     assert entry.evidence["who"] == home.database.open_findings(name)[0].acknowledged_by == "eve"

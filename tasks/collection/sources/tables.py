@@ -152,8 +152,8 @@ class TableFiles(Source):
         files, addresses = context.files, list(self.locate(context))
         marked = []
         for address in addresses:
-            told = context.variables.hide(address)  # a token that is renewed makes no new file
-            name = hashlib.blake2b(told.encode(), digest_size=12).hexdigest()
+            hidden = context.variables.hide(address)  # a token that is renewed makes no new file
+            name = hashlib.blake2b(hidden.encode(), digest_size=12).hexdigest()
             marked.append((address, name, "" if files is None else self.mark(address)))
         if files is not None:
             files.present.update(name for _, name, _ in marked)
@@ -166,9 +166,9 @@ class TableFiles(Source):
         """Take out the texts that stand for a missing value."""
         if values.dtype != pl.String:
             return values
-        told = "missing" in self.model_fields_set
+        declared = "missing" in self.model_fields_set
         among_others = context.types.get(values.name, "text") != "text"
-        return _without(values, self.missing if told or among_others else ())
+        return _without(values, self.missing if declared or among_others else ())
 
     def _typed(self, values: pl.Series, context: SourceContext, *, texts: bool) -> pl.Series:
         """Read a column as numbers where it is to hold such; an undeclared one, where all is text, as what it is."""

@@ -26,11 +26,11 @@ class Columns:
         ]
         self.raw = usable
         self.old, self.new = _timed(old, usable, old.inputs, timezone), _timed(new, usable, old.inputs, timezone)
-        self.names = [name for name in self.old.columns if self._told(name)]
+        self.names = [name for name in self.old.columns if self._is_informative(name)]
         self.categories = {name: self._texts(name) for name in self.names if not self.old.schema[name].is_numeric()}
         self._kept: dict[tuple[str, str], Array] = {}
 
-    def _told(self, name: str) -> bool:
+    def _is_informative(self, name: str) -> bool:
         """Whether a column says something: it has two values, and does not identify rows."""
         known = self.old[name].drop_nulls()
         if self.old.schema[name].is_numeric():

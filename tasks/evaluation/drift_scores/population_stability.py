@@ -8,7 +8,7 @@ import numpy as np
 
 from expectations.drift_scores import Binned, DriftScore
 
-_LEAST_SHARE = 1e-4
+_MIN_SHARE = 1e-4
 """What an empty bin counts as, as its logarithm is not defined."""
 
 
@@ -23,5 +23,5 @@ class PopulationStability(DriftScore):
 
     def of(self, binned: Binned) -> float:
         """Sum up the differences of the shares, weighted by the logarithms of their ratios."""
-        before, now = (np.maximum(each, _LEAST_SHARE) for each in binned.shares)
+        before, now = (np.maximum(each, _MIN_SHARE) for each in binned.shares)
         return float(((now - before) * np.log(now / before)).sum())

@@ -38,7 +38,7 @@ class EarlierRows:
         Raises
         ------
         TrainingError
-            If a column that is looked at holds no numbers, or entities cannot be told.
+            If a column that is looked at holds no numbers, or entities cannot be identified.
         """
         wanted = {key_of(column) for column in columns.values()}
         series = {(of, by): series_of(rows, of, by, clock) for of, by in sorted(wanted) if {of, *by} <= {*rows.columns}}

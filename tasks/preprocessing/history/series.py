@@ -102,7 +102,7 @@ def series_of(rows: pl.DataFrame, of: str, by: Sequence[str], clock: str) -> Ent
     Raises
     ------
     TrainingError
-        If the column holds no numbers, or an entity cannot be told by these columns.
+        If the column holds no numbers, or an entity cannot be identified by these columns.
     """
     dtype = rows.schema[of]
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
@@ -131,29 +131,29 @@ def entity_codes(rows: pl.DataFrame, by: Sequence[str]) -> tuple[Places, list[st
     Returns
     -------
     codes : ndarray of int of shape (n_rows,)
-        Place among the names; -1 where a column that tells the entity is missing.
+        Place among the names; -1 where a column that identifies the entity is missing.
     names : list of str
         As `entity_of` makes them.
     """
     if not by:
         return np.zeros(len(rows), np.int64), [""]
-    odd = [name for name in by if not _tells_apart(rows.schema[name])]
+    odd = [name for name in by if not _identifies(rows.schema[name])]
     if odd:
         raise TrainingError(
-            "texts, numbers or booleans in the columns that `history` tells entities by",
+            "texts, numbers or booleans in the columns that `history` identifies entities by",
             f"{', '.join(f'{name} {rows.schema[name]}' for name in odd)}",
             "Name others under `by`",
         )
-    told = rows.select(pl.col(name).fill_nan(None) if rows.schema[name].is_float() else name for name in by)
-    different = told.unique(maintain_order=True)
+    entities = rows.select(pl.col(name).fill_nan(None) if rows.schema[name].is_float() else name for name in by)
+    different = entities.unique(maintain_order=True)
     numbers: dict[str, int] = {}
     numbered = [
         -1 if name is None else numbers.setdefault(name, len(numbers)) for name in map(entity_of, different.iter_rows())
     ]
     different = different.with_columns(pl.Series(_CODE, numbered, dtype=pl.Int64))
-    found = told.join(different, on=list(by), how="left", maintain_order="left", nulls_equal=True)
+    found = entities.join(different, on=list(by), how="left", maintain_order="left", nulls_equal=True)
     return found[_CODE].to_numpy(), list(numbers)
 
 
-def _tells_apart(dtype: pl.DataType) -> bool:
+def _identifies(dtype: pl.DataType) -> bool:
     return dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null)

@@ -46,7 +46,7 @@ class ExpressionFeature(FeatureStep):
 
     examples: ClassVar = (
         {"expression": "(x + 2.5) / y", "name": "made"},
-        {"expression": "t == 'a' or is_missing(x)", "name": "told"},
+        {"expression": "t == 'a' or is_missing(x)", "name": "flagged"},
     )
     fitted: ClassVar = FittedExpression
     makes_categories: ClassVar = False

@@ -60,15 +60,18 @@ class Select(FeatureStep):
             scores = _importance(names, frame, context)
         else:
             values = [self._values(name, frame, context) for name in names]
-            told = self._told(context)
+            wanted = self._compared_with(context)
             scores = np.array(
-                [self._score(each, name in context.categorical, told) for name, each in zip(names, values, strict=True)]
+                [
+                    self._score(each, name in context.categorical, wanted)
+                    for name, each in zip(names, values, strict=True)
+                ]
             )
         best = set(np.argsort(-scores, kind="stable")[: self.keep].tolist())
         kept = tuple(name for place, name in enumerate(names) if place in best)
         return Learnt(makes=kept, drops=tuple(name for name in names if name not in kept))
 
-    def _told(self, context: FitContext) -> Vector | npt.NDArray[np.int64]:
+    def _compared_with(self, context: FitContext) -> Vector | npt.NDArray[np.int64]:
         """Return what features are compared with: the label, or its bins."""
         if self.by == "variance":
             return np.empty(0)
@@ -92,14 +95,14 @@ class Select(FeatureStep):
             )
         return numbers_of(frame, name)
 
-    def _score(self, values: Vector, category: bool, told: Vector | npt.NDArray[np.int64]) -> float:
+    def _score(self, values: Vector, category: bool, wanted: Vector | npt.NDArray[np.int64]) -> float:
         if self.by == "variance":
             known = values[np.isfinite(values)]
             with np.errstate(over="ignore", invalid="ignore"):
                 return float(np.nan_to_num(known.var())) if len(known) else 0.0
         if self.by == "mutual_information":
-            return mutual_information(_bins(values, category), told.astype(np.int64))
-        return _correlation(values, told.astype(np.float64))
+            return mutual_information(_bins(values, category), wanted.astype(np.int64))
+        return _correlation(values, wanted.astype(np.float64))
 
 
 def _label_of(context: FitContext) -> Vector:

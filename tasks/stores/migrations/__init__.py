@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, sel
 
 from expectations.errors import DatabaseError
 
-NEWEST = "0003"
+NEWEST = "0004"
 """Revision of the newest version: the last module of `versions`."""
 TABLE = "driftwheel_version"
 _version = Table(TABLE, MetaData(), Column("version_num", String(32), primary_key=True))

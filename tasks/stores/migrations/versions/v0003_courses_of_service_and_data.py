@@ -57,9 +57,9 @@ def upgrade() -> None:
 
 
 def _content(evidence: str) -> dict[str, Any]:
-    told = json.loads(evidence)
-    collected, cleaned = told.get("collected") or {}, told.get("cleaned") or {}
-    came = told.get("arrived") or collected
+    known = json.loads(evidence)
+    collected, cleaned = known.get("collected") or {}, known.get("cleaned") or {}
+    came = known.get("arrived") or collected
     apart = cleaned.get("quarantined") or {}
     return {
         "new": int(came.get("new") or 0),
