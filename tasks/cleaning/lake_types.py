@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import polars as pl
 
-from expectations.data import Clock
+from expectations.usecase import UseCase
 
 _BOUNDS = ("min_value", "max_value", "value_set")
 _OF_NO_GAPS = frozenset({
@@ -51,7 +51,7 @@ def judges_exactly(expectation: str, arguments: Mapping[str, Any]) -> bool:
     return "column" in arguments and not arguments.get("row_condition") and expectation not in _OF_NO_GAPS
 
 
-def in_utc(arguments: Mapping[str, Any], schema: Mapping[str, pl.DataType], clock: Clock | None) -> dict[str, Any]:
+def in_utc(arguments: Mapping[str, Any], schema: Mapping[str, pl.DataType], spec: UseCase) -> dict[str, Any]:
     """Return the arguments of an expectation with bounds of instants in UTC.
 
     A bound without an offset is read as values of its column are: in the clock's zone, or else in UTC.
@@ -64,7 +64,7 @@ def in_utc(arguments: Mapping[str, Any], schema: Mapping[str, pl.DataType], cloc
     column = arguments.get("column")
     if not isinstance(column, str) or not isinstance(schema.get(column), pl.Datetime):
         return dict(arguments)
-    zone = ZoneInfo(clock.timezone if clock is not None and clock.column == column else "UTC")
+    zone = ZoneInfo(spec.clock_zone if column == spec.time_column else "UTC")
     return {
         name: _instants(value, zone, name) if name in _BOUNDS and value is not None else value
         for name, value in arguments.items()

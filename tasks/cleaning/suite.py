@@ -134,7 +134,7 @@ def build_suite(usecase: LoadedUseCase, schema: Mapping[str, pl.DataType] | None
                 single.add_expectation_configuration(
                     ExpectationConfiguration(
                         type=spec.type,
-                        kwargs=in_utc(_arguments(spec.kwargs), schema or {}, usecase.spec.clock),
+                        kwargs=in_utc(_arguments(spec.kwargs), schema or {}, usecase.spec),
                         severity=spec.severity,
                         meta={**spec.meta, "_position": position},
                     )
