@@ -22,6 +22,7 @@ from expectations.windows import Window
 from flows.backtest import backtest, past_of
 from flows.commands.deciding import _read_policies
 from flows.commands.deciding import backtest as command
+from flows.story import draw_backtest
 from tasks.backtesting.advice import bounds_of, candidates, policy_of, written
 from tasks.backtesting.models import DatedModel, UnpackedModel
 from tasks.backtesting.past import Past
@@ -402,9 +403,15 @@ def test_a_dry_run_is_walked_as_if_it_acted(make_use_case: Make) -> None:
         frozen = walk(past, policy_of({"trigger": "trial", "dry_run": True}))
         assert (frozen.released, len(frozen.tried)) == ([], 4)  # it tries and alerts, and nobody acts on it
         assert sum(each is not None for each in frozen.tried) == frozen.trials > 0
-        own, other = backtest(past, {"acting": spec}).policies
+        found = backtest(past, {"acting": spec})
+        own, other = found.policies
         assert own.actions == other.actions == ("retrain",) * 4
         assert own.spec["dry_run"]
+    (axes,) = draw_backtest(found).axes  # which marks the use case's own policy, among those that were walked
+    marks = {line.get_label(): line.get_xydata() for line in axes.lines}
+    assert marks["the use case's policy"].shape == (1, 2)
+    assert marks["the use case's policy"][0] in marks["policies"]
+    assert marks["the use case's policy"][0][0] == own.releases
 
 
 @pytest.mark.parametrize("available", ["0d", "10d", "20d", "45d"])
