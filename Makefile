@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo data test test-containers test-fast test-pythons lint format types up down bench bench-data bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-ray bench-suggest bench-warm bench-windows lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser test-ray picture site torture tour
+.PHONY: help setup demo data test test-containers test-fast test-pythons lint format types up down bench bench-data bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-ray bench-suggest bench-warm bench-windows lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser test-ray picture sbom site torture tour
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -73,7 +73,7 @@ test-ray: setup $(RAY)/.installed ## Run jobs on a real Ray of two nodes, kill w
 	@PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)" $(BIN)/python -m pytest tests/cluster
 
 test-containers: setup ## Run the tests on a real engine, as root (it is installed and started where there is none)
-	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(MAKE) --no-print-directory images DOCKER=/usr/bin/docker \
+	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(MAKE) --no-print-directory images sbom DOCKER=/usr/bin/docker \
 	  && $(BIN)/python -m pytest tests/containers
 
 test-fast: setup ## Run the tests that start neither a server nor a process of their own, with a fifth of the examples of properties
@@ -213,6 +213,16 @@ $(WHEELS)/.collected: infra/images/serving/requirements.txt infra/images/platfor
 
 wheels: setup $(WHEELS)/.collected ## Collect the wheels the images are built from
 	@rm -rf $(WHEELS)/driftwheel && $(PIP_WHEEL) $(WHEELS)/driftwheel .
+
+SBOM := build/sbom
+sbom: setup $(WHEELS)/.collected ## Write what each image is built from, as CycloneDX, into build/sbom
+	@mkdir -p $(SBOM)
+	@test -d $(SBOM)/tool || $(BIN)/python -m pip install --quiet --target $(SBOM)/tool cyclonedx-bom==7.5.0
+	@for name in serving platform; do \
+	  $(BIN)/python infra/setup/image_contents.py $(WHEELS)/$$name infra/images/$$name/requirements.txt requirements-torch.lock >$(SBOM)/$$name.txt \
+	  && PYTHONPATH=$(SBOM)/tool $(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml \
+	    --output-reproducible --output-format JSON --output-file $(SBOM)/$$name.cdx.json $(SBOM)/$$name.txt || exit 1; done
+	@echo "$(SBOM)/serving.cdx.json and $(SBOM)/platform.cdx.json (CycloneDX 1.6)"
 
 stack-up: images ## Start the stack of containers and wait until all of it is healthy
 	@$(BIN)/driftwheel stack init >/dev/null

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from packaging.utils import canonicalize_name
 
 from infra.environment import commit
 from infra.ports import any_port
@@ -91,6 +92,23 @@ def test_it_is_small_and_holds_only_what_serving_needs() -> None:
     listed = docker("run", "--rm", "--entrypoint", "ls", IMAGE, "/opt/driftwheel/lib/python3.11/site-packages")
     for name in ("torch", "prefect", "mlflow", "pandas", "sklearn", "scipy", "huggingface_hub", "pip"):
         assert name not in listed.split()
+
+
+@pytest.mark.parametrize("name", ["serving", "platform"])
+def test_its_bill_of_materials_names_what_is_installed(name: str) -> None:
+    listed = docker(
+        "run", "--rm", "--entrypoint", "python3", f"driftwheel-{name}:0.1.0", "-c",
+        "from importlib.metadata import distributions as found; print(*(f'{e.name}=={e.version}' for e in found()))",
+    ).split()  # fmt: skip
+    installed = {(canonicalize_name(each.split("==")[0]), each.split("==")[1]) for each in listed}
+    bill = json.loads(Path(f"build/sbom/{name}.cdx.json").read_text())
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "driftwheel")
+    named = {(each["name"], each["version"]) for each in bill["components"]}
+    assert installed - named == {("driftwheel", "0.1.0")} | {
+        each for each in installed if each[0] in ("pip", "setuptools")
+    }
+    assert named <= installed
+    assert all(each["externalReferences"][0]["hashes"] for each in bill["components"])
 
 
 def test_the_image_proves_a_bundle_before_it_is_served(made, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -330,3 +331,17 @@ def test_images_are_pinned_all_at_once_and_again_by_what_the_tag_means_now(check
     registry(checkout, "c", lacks="postgres")
     assert lock_images(checkout).returncode == 1
     assert texts(checkout) == after
+
+
+def test_a_bill_of_materials_names_the_wheels_that_an_image_installs(tmp_path: Path) -> None:
+    from infra.setup.image_contents import contents
+
+    for wheel in ("Flask_WTF-1.3.0-py3-none-any.whl", "only_built_with-2.0-py3-none-any.whl"):
+        (tmp_path / wheel).write_bytes(wheel.encode())
+    asked = tmp_path / "requirements.txt"
+    asked.write_text(
+        "flask-wtf==1.3.0 ; sys_platform != 'x' \\\n    --hash=sha256:00\npywin32==312 ; sys_platform == 'win32' \\\n"
+        "    --hash=sha256:00\n"
+    )
+    digest = hashlib.sha256(b"Flask_WTF-1.3.0-py3-none-any.whl").hexdigest()
+    assert [*contents(tmp_path, [asked])] == [f"flask-wtf==1.3.0 --hash=sha256:{digest}"]
