@@ -15,6 +15,9 @@ _FAR, NEAR = 0.5, 0.35
 """Kolmogorov-Smirnov distances: another distribution, and the same one once a unit is undone."""
 CLOSER, LIKELIER = 0.5, 0.75
 """How much closer a stretch of time has to be for a fault to be found, and for the fault to be there as well."""
+_ALIKE, _MIN_SINGLY, _MOST, _PARTS = 0.2, 30, 0.7, 3
+"""Where rows singly came in another unit: the distance within which values are alike, how many tell it, which share of
+those beyond the earlier range it brings back, and parts of the window in all of which there are some."""
 _SAMPLE = 4000
 _GAP, _NEARLY_ALL = 2, 0.6
 UNITS: tuple[tuple[str, float, float], ...] = (
@@ -90,6 +93,41 @@ def unit_of(
     rows = bridged(likely[what], pieces, len(new)) & ~np.isnan(new)
     factor, offset = next((factor, offset) for name, factor, offset in UNITS if name == what)
     return what, breaking(rows, factor, offset)
+
+
+def singly_of(new: Array, beyond: Mask) -> tuple[str, Mask] | None:
+    """Find the unit that rows here and there came in, all through a window, between others that did not.
+
+    A season moves all rows, and those beyond the earlier range are its extremes. So these have to be distributed as
+    those within it are, once the unit is undone.
+
+    Parameters
+    ----------
+    new : ndarray
+        Values of the window in order of time; NaN where there is none.
+    beyond : ndarray of bool
+        Those beyond the earlier range.
+
+    Returns
+    -------
+    tuple of (str, ndarray of bool) or None
+        What numbers became, and the rows it brings back.
+    """
+    inside = known_values(new[~beyond])
+    if min(len(inside), beyond.sum()) < _MIN_SINGLY:
+        return None
+    if min(part.mean() for part in np.array_split(beyond, _PARTS)) < beyond.mean() / 2:
+        return None
+    nearest, found = _ALIKE, None
+    for what, factor, offset in UNITS:
+        undone = (new - offset) / factor
+        back = beyond & (undone >= inside[0]) & (undone <= inside[-1])
+        if back.sum() < _MIN_SINGLY or back.sum() <= _MOST * beyond.sum():
+            continue
+        apart = distance(known_values(undone[back]), inside)
+        if apart < nearest:
+            nearest, found = apart, (what, back)
+    return found
 
 
 def bridged(likely: Mask, pieces: Sequence[slice], size: int) -> Mask:

@@ -16,7 +16,18 @@ import numpy as np
 import polars as pl
 
 from expectations.metrics import Array
-from tasks.evaluation.fault_units import CLOSER, LIKELIER, NEAR, UNITS, Mask, bridged, distance, known_values, unit_of
+from tasks.evaluation.fault_units import (
+    CLOSER,
+    LIKELIER,
+    NEAR,
+    UNITS,
+    Mask,
+    bridged,
+    distance,
+    known_values,
+    singly_of,
+    unit_of,
+)
 from tasks.evaluation.unit_steps import ColumnCourse
 
 FaultKind = Literal["missing", "unseen", "range", "unit", "swapped", "stuck"]
@@ -190,6 +201,11 @@ def _odd_numbers(name: str, course: ColumnCourse, pieces: Sequence[slice]) -> It
     if found is not None and _counts(found[1]):
         yield Fault((name,), "unit", found[0], found[1])
         beyond &= ~found[1]
+    elif varies:
+        found = singly_of(new, (new < low) | (new > high))
+        if found is not None and _counts(found[1]):
+            yield Fault((name,), "unit", found[0], found[1])
+            beyond &= ~found[1]
     if not _counts(beyond):
         return
     strange = np.sort(new[beyond])

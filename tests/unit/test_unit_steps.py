@@ -51,6 +51,32 @@ def test_a_unit_that_changes_in_summer_is_one(what: str, factor: float, offset: 
     assert found[0][1] == pytest.approx(share, abs=0.09)
 
 
+@pytest.mark.parametrize(
+    ("what", "factor", "offset"),
+    [
+        ("divided by 100", 0.01, 0.0),
+        ("in °F in place of °C", 1.8, 32.0),
+        ("in K in place of °C", 1.0, 273.15),
+        ("with its sign turned", -1.0, 0.0),
+    ],
+)
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_a_unit_that_rows_change_singly_is_one(what: str, factor: float, offset: float, share: float) -> None:
+    """As where one of several stations sends another unit: within no stretch of time do all rows have it."""
+    before, (times, values) = hourly(60, 150, 1), hourly(30, 210, 2)
+    singly = np.random.default_rng(3).uniform(size=len(values)) < share
+    found = units(before, (times, np.where(singly, values * factor + offset, values)))
+    assert [name for name, _ in found] == [what]
+    assert found[0][1] == pytest.approx(share, abs=0.06)
+
+
+def test_days_hotter_or_colder_than_any_before_are_no_other_unit() -> None:
+    before, (times, values) = hourly(60, 150, 1), hourly(30, 210, 2)
+    hot = np.repeat(np.random.default_rng(3).uniform(size=30) < 0.4, 24)
+    assert units(before, (times, np.where(hot, values + 12, values))) == []
+    assert units(before, (times, np.where(hot, values - 12, values))) == []
+
+
 def test_a_unit_that_comes_and_goes_is_one_and_a_cold_spell_is_none() -> None:
     before, (times, values) = hourly(60, 120, 1), hourly(30, 180, 2)
     days = times / DAY - 180
