@@ -38,7 +38,7 @@ class DrawnMeasurement(Glimpse, frozen=True):
     @property
     def drifted(self) -> tuple[DrawnColumn, ...]:
         """Columns that drifted, worst first."""
-        return tuple(each for each in self.drift if each.drifted)
+        return tuple([each for each in self.drift if each.status == "drifted"])
 
 
 DrawnWindow = DrawnMeasurement | Measurement
