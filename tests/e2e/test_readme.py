@@ -241,7 +241,7 @@ ELSEWHERE = {
 BY_HAND = {
     f"make bench{each}"
     for each in (
-        *("", "-causes", "-data", "-estimates", "-interference", "-intervals", "-judgement", "-new"),
+        *("", "-causes", "-data", "-estimates", "-interference", "-intervals", "-judgement", "-lives", "-new"),
         *("-policies", "-ray", "-serving", "-streams", "-suggest", "-warm", "-windows"),
     )
 } | {"make torture", "make tour"}
