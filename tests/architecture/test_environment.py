@@ -22,16 +22,21 @@ OTHERS = {
 }
 
 
+NAMES = ("environ", "environb", "getenv", "putenv", "unsetenv")
+
+
 def touches_the_environment(node: ast.AST) -> bool:
-    names = ("environ", "environb", "getenv", "putenv", "unsetenv")
     if isinstance(node, ast.ImportFrom):
-        return node.module == "os" and any(each.name in names for each in node.names)
-    return isinstance(node, ast.Attribute) and node.attr in names and getattr(node.value, "id", "") == "os"
+        return node.module == "os" and any(each.name in NAMES for each in node.names)
+    return isinstance(node, ast.Attribute) and node.attr in NAMES and getattr(node.value, "id", "") == "os"
 
 
 def test_whoever_touches_the_environment_stands_here_with_why() -> None:
     touching = {
-        name: node for name, module in modules(*ROOMS) for node in ast.walk(module) if touches_the_environment(node)
+        name: node
+        for name, module in modules(*ROOMS, naming=NAMES)
+        for node in ast.walk(module)
+        if touches_the_environment(node)
     }
     assert set(touching) == {*SETTINGS, *OTHERS}
     for text in ("os.environ", "os.getenv", "from os import environ"):
@@ -43,7 +48,7 @@ def test_settings_of_ours_are_read_where_settings_are() -> None:
     """Beyond those two rooms nothing asks the environment for a name that begins as ours do."""
     asking = {
         f"{name}:{node.lineno}"
-        for name, module in modules(*ROOMS)
+        for name, module in modules(*ROOMS, naming=NAMES)
         if name not in SETTINGS
         for node in ast.walk(module)
         if asks_for_ours(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -29,7 +30,9 @@ from tasks.monitoring import deciding, stalled
 from tasks.monitoring.taking_back import release_to_take_back
 from tasks.stores.database import HELD
 from tasks.stores.desired_state import Served
+from tasks.stores.engines import close_engines
 from tasks.stores.finding_kinds import describe
+from tasks.stores.hashing import hash_file
 from tasks.stores.ledger import Entry
 from tasks.stores.measurements import measurement_of
 from tasks.stores.places import Job, Places
@@ -45,31 +48,58 @@ from tests.unit.test_training import released, rows
 Make = Callable[..., Path]
 
 
+Begin = Callable[..., Job]
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Homes to copy, by the hash of the use case whose data and champion they hold."""
+    return tmp_path_factory.mktemp("homes")
+
+
 @pytest.fixture
-def job(tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch) -> Job:
+def begin(homes: Path, tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch) -> Begin:
+    """Give a use case with some changes a home of its own, with data and a champion."""
+
+    def call(changes: dict[str, object] | None = None) -> Job:
+        folder = make_use_case("deciding", changes)
+        kept = homes / hash_file(folder / "usecase.yaml")
+        if not kept.exists():
+            fill(opened(kept, folder, monkeypatch), kept.with_suffix(".bundle"))
+            close_engines()
+        shutil.copytree(kept, tmp_path / "home")
+        return opened(tmp_path / "home", folder, monkeypatch)
+
+    return call
+
+
+@pytest.fixture
+def job(begin: Begin) -> Job:
     """A use case with data and a champion, and no server."""
-    return begun(tmp_path, make_use_case("deciding"), monkeypatch)
+    return begin()
 
 
 @pytest.fixture
-def trying(tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch) -> Job:
+def trying(begin: Begin) -> Job:
     """The same with the trial of each window."""
-    policy = {"trigger": "trial", "release_cost": 0.1}
-    return begun(tmp_path, make_use_case("deciding", {"monitoring.policy": policy}), monkeypatch)
+    return begin({"monitoring.policy": {"trigger": "trial", "release_cost": 0.1}})
 
 
-def begun(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
-    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+def opened(home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(home))
     settings = Settings()
     usecase = settings.use_case(str(folder))
     base = settings.places()
-    job = Job(usecase, Places(**{**vars(base), "reports_ui": "http://reports"}), instant("2011-06-02"))
-    collect_sources(usecase, job.lake, job.as_of, b"k")
-    clean_batches(usecase, job.lake)
-    bundle, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "bundle")
+    return Job(usecase, Places(**{**vars(base), "reports_ui": "http://reports"}), instant("2011-06-02"))
+
+
+def fill(job: Job, bundle_folder: Path) -> None:
+    """Collect, clean and release a champion."""
+    collect_sources(job.usecase, job.lake, job.as_of, b"k")
+    clean_batches(job.usecase, job.lake)
+    bundle, _, _ = released(job.usecase, rows(job.usecase, "2011-03-01"), bundle_folder)
     job.releases.add(job.name, bundle.folder, bundle.digest)
     job.releases.set_desired(job.name, champion=Served(bundle=bundle.digest, version="1"))
-    return job
 
 
 def measured(job: Job, start: str, end: str, status: str, **changes: object) -> None:
@@ -99,11 +129,9 @@ def test_a_crash_between_measuring_and_deciding_loses_no_decision(job: Job) -> N
     assert len(job.database.turns(job.name)) == 1
 
 
-def test_labels_that_moved_open_a_turn_that_recalibrates(
-    tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_that_moved_open_a_turn_that_recalibrates(begin: Begin) -> None:
     both = {"monitoring.policy.remedies": ["retrain", "recalibrate"]}
-    job = begun(tmp_path, make_use_case("deciding", both), monkeypatch)
+    job = begin(both)
     moved = Cause("label", "labels moved", 1000.0, named=True)
     causes = Causes("rmse", "named", "", 1600.0, 8100.0, 500.0, 1500.0, (moved,))
     measured(job, "2011-04-01", "2011-05-01", "violated", causes=causes)
@@ -224,11 +252,9 @@ def test_a_trial_is_made_once_and_decides(trying: Job) -> None:
     assert (shy["policy"], shy["decided"], shy["action"] != "retrain") == ("shy", "retrain", True)
 
 
-def test_costs_stand_in_for_the_policy_of_then_and_not_for_those_that_are_asked_about(
-    tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_costs_stand_in_for_the_policy_of_then_and_not_for_those_that_are_asked_about(begin: Begin) -> None:
     changes = {"monitoring.policy": {"trigger": "trial"}, "costs": {"release": 5e4, "error": 1e3}}
-    job = begun(tmp_path, make_use_case("deciding", changes), monkeypatch)
+    job = begin(changes)
     measured(job, "2011-04-01", "2011-05-01", "good")
     try_now(job)
     assert deciding.decide_now(job).decision.action != "retrain"
@@ -350,11 +376,9 @@ def test_nothing_at_the_instant_itself_is_learnt_from_where_labels_are_known_at_
     assert len(known_before(frame, spec, start)) == 1  # type: ignore[arg-type] # all it looks at
 
 
-def test_a_twin_stands_in_where_training_is_dear(
-    tmp_path: Path, make_use_case: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_twin_stands_in_where_training_is_dear(begin: Begin) -> None:
     policy = {"trigger": "trial", "challenger": "twin"}
-    job = begun(tmp_path, make_use_case("deciding", {"monitoring.policy": policy}), monkeypatch)
+    job = begin({"monitoring.policy": policy})
     measured(job, "2011-04-01", "2011-05-01", "good")
     tried = try_now(job)
     assert tried is not None
