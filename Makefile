@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 # the Pythons that are supported, in the order they are taken: what CI proves in full, then the newest; PYTHON=… overrides
 PYTHONS := 3.11 3.14 3.13 3.12
 export PYTHON
+# Python keeps what it compiled, whatever the environment says: hundreds of processes of the tests would compile it again
+unexport PYTHONDONTWRITEBYTECODE
 # uv does not read pip's settings; where pip is told of local wheels, uv is told of them too
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 STAMP := $(VENV)/.installed
@@ -76,9 +78,9 @@ test-containers: setup ## Run the tests on a real engine, as root (it is install
 	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(MAKE) --no-print-directory images sbom DOCKER=/usr/bin/docker \
 	  && $(BIN)/python -m pytest tests/containers
 
-test-fast: setup ## Run the tests that start neither a server nor a process of their own, with a fifth of the examples of properties
+test-fast: setup ## Run the tests that start neither a server nor a process and take little time, with a fifth of the examples of properties
 	@$(BIN)/python -m pytest --numprocesses $(AT_ONCE) --dist loadfile --no-loadscope-reorder --hypothesis-profile fast \
-	  -m "not flow and not system and not process" --ignore tests/containers --ignore tests/browser --ignore tests/cluster
+	  -m "not flow and not system and not process and not slow" --ignore tests/containers --ignore tests/browser --ignore tests/cluster
 
 torture: setup ## Read 10,000 dirty files right, or be told how (five minutes; BESIDE=--beside: pandas and Polars, too)
 	@PYTHONPATH=. $(BIN)/python tests/torture/many.py --files 10000 $(BESIDE)

@@ -95,6 +95,7 @@ def test_collections(folder: Path, where: tuple[str, ...]) -> None:
     assert raw["_batch"].n_unique() == 2
 
 
+@pytest.mark.slow
 def test_cleanings(folder: Path) -> None:
     odd = pl.col("time").is_in(["2011-01-05T10:00:00Z", "2011-02-05T10:00:00Z"])
     edit(folder / "rentals", lambda f: f.with_columns(bikers=pl.when(odd).then(pl.lit("-4")).otherwise("bikers")))
@@ -107,6 +108,7 @@ def test_cleanings(folder: Path) -> None:
     assert at.lake.scan("quarantine").collect().height == 2
 
 
+@pytest.mark.slow
 def test_a_cleaning_of_more_batches_does_not_double_those_another_wrote_meanwhile(folder: Path) -> None:
     """The one that began later saw a batch more: its number is higher, and yet most of its rows are written."""
     at = job(folder)
@@ -178,6 +180,7 @@ def test_scores_into_one_file(served: Path) -> None:
     assert sorted(path.name for path in served.iterdir() if "parquet" in path.name) == ["out.parquet"]
 
 
+@pytest.mark.slow
 def test_reports_go_into_one_project(served: Path) -> None:
     frame = job(served, "2011-06-02").known.rows().select("temp")
     drawn = in_threads(lambda: draw_report(served / "reports", "rentals", frame, frame, name="w", tags=[]), 2)
@@ -195,6 +198,7 @@ def test_a_first_row_makes_its_table_with_it(tmp_path: Path) -> None:
     assert sorted(lake.scan("raw").collect()["x"]) == [1, 2]
 
 
+@pytest.mark.slow
 def test_what_was_set_apart_by_a_run_that_was_killed_is_not_set_apart_again(folder: Path) -> None:
     at = job(folder)
     odd = pl.col("time") == "2011-01-05T10:00:00Z"

@@ -59,6 +59,7 @@ def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "home"
 
 
+@pytest.mark.slow
 def test_all_of_a_home_is_written_and_read_in_it(
     made: tuple[LoadedUseCase, object, object], folder: Path, home: Path
 ) -> None:

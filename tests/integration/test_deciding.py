@@ -129,6 +129,7 @@ def test_a_crash_between_measuring_and_deciding_loses_no_decision(job: Job) -> N
     assert len(job.database.turns(job.name)) == 1
 
 
+@pytest.mark.slow
 def test_labels_that_moved_open_a_turn_that_recalibrates(begin: Begin) -> None:
     both = {"monitoring.policy.remedies": ["retrain", "recalibrate"]}
     job = begin(both)
@@ -252,6 +253,7 @@ def test_a_trial_is_made_once_and_decides(trying: Job) -> None:
     assert (shy["policy"], shy["decided"], shy["action"] != "retrain") == ("shy", "retrain", True)
 
 
+@pytest.mark.slow
 def test_costs_stand_in_for_the_policy_of_then_and_not_for_those_that_are_asked_about(begin: Begin) -> None:
     changes = {"monitoring.policy": {"trigger": "trial"}, "costs": {"release": 5e4, "error": 1e3}}
     job = begin(changes)
@@ -315,6 +317,7 @@ def test_a_champion_of_another_kind_of_problem_is_not_tried_against_and_that_is_
     assert "the champion is of regression, the use case of multiclass_classification now" in entry.summary
 
 
+@pytest.mark.slow
 def test_the_champion_before_is_held_against_this_one_whatever_the_policy(job: Job, tmp_path: Path) -> None:
     usecase = job.usecase
     later, _, _ = released(usecase, rows(usecase, "2011-03-20"), tmp_path / "later")
@@ -338,6 +341,7 @@ def test_the_champion_before_is_held_against_this_one_whatever_the_policy(job: J
     assert kept.windows[-1].back == Back(*(trial.evidence[name] for name in ("back", "back_variance", "back_rows")))
 
 
+@pytest.mark.slow
 def test_a_predecessor_is_held_against_nobody_on_rows_that_it_has_learnt(trying: Job, tmp_path: Path) -> None:
     """A person may have gone back to an older version: the newer one, which is its predecessor then, has seen more."""
     spec, frame = trying.usecase.spec, training_rows(trying.known.labelled())
@@ -376,6 +380,7 @@ def test_nothing_at_the_instant_itself_is_learnt_from_where_labels_are_known_at_
     assert len(known_before(frame, spec, start)) == 1  # type: ignore[arg-type] # all it looks at
 
 
+@pytest.mark.slow
 def test_a_twin_stands_in_where_training_is_dear(begin: Begin) -> None:
     policy = {"trigger": "trial", "challenger": "twin"}
     job = begin({"monitoring.policy": policy})

@@ -39,6 +39,7 @@ HELD: TypeAdapter[ReferenceChoice] = TypeAdapter(Annotated[ReferenceChoice, REFE
 DECLARED: TypeAdapter[Measure] = TypeAdapter(Annotated[Measure, MEASURES])
 
 
+@pytest.mark.slow
 def test_columns_together_are_measured_and_said(job: Job) -> None:  # noqa: F811
     measure = DECLARED.validate_python({"measure": "domain_classifier", "rows": 500})
     watched = changed(job, monitoring__measures=(measure,))
@@ -92,6 +93,7 @@ def test_rows_that_cannot_be_read_are_no_fault_of_a_measure(job: Job, monkeypatc
         looked_at(watched, current_champion(watched), "2011-06-02", [])
 
 
+@pytest.mark.slow
 def test_a_window_is_held_against_what_is_declared(job: Job) -> None:  # noqa: F811
     served(job, "2011-04-01", "2011-04-15")
     champion = current_champion(job)

@@ -110,6 +110,7 @@ def test_a_bundle_of_before_estimates_nothing_and_is_measured_as_ever(late: Job)
     assert "unknown" in say_unknown("rmse", found)
 
 
+@pytest.mark.slow
 def test_a_window_is_measured_as_the_kind_of_problem_its_bundle_solves(late: Job) -> None:
     served(late, START, END)
     champion = current_champion(late)

@@ -64,6 +64,7 @@ def test_a_journal_on_another_disk_loses_nothing(service: Running, made) -> None
     assert harvest(service.journal, "rentals", lake).predictions == 0
 
 
+@pytest.mark.slow
 def test_a_journal_that_cannot_be_kept_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "journal").write_text("in the way")
     command = [sys.executable, "-m", "infra.serving", "--port", str(any_port())]

@@ -364,6 +364,7 @@ def test_a_target_that_answers_for_ever_holds_nobody_up(
     assert len(other.got) == 1
 
 
+@pytest.mark.slow
 def test_a_day_of_findings_is_few_messages(database: Database, clock: Clock) -> None:
     began, numbers = clock.now, iter(range(200))
     with running("webhook") as server:

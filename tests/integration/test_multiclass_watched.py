@@ -48,6 +48,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     return job
 
 
+@pytest.mark.slow
 def test_labels_never_seen_are_one_finding_until_another_version_answers(job: Job) -> None:
     champion = current_champion(job)
     assert champion is not None
@@ -67,6 +68,7 @@ def test_labels_never_seen_are_one_finding_until_another_version_answers(job: Jo
     assert standing() == []
 
 
+@pytest.mark.slow
 def test_windows_of_several_classes_are_measured_tried_and_decided(job: Job) -> None:
     champion = current_champion(job)
     assert champion is not None

@@ -123,6 +123,7 @@ def test_what_is_no_value_of_the_column_is_refused_before_it_is_hashed(made: Mad
     assert getattr(found, reader.fields["renter"]) is None
 
 
+@pytest.mark.slow
 def test_the_service_keeps_no_value_and_its_answers_find_their_labels(made: Made, tmp_path: Path) -> None:
     usecase, bundle, _ = made
     clear, collected = asked(made)

@@ -33,6 +33,7 @@ def test_every_name_is_there_typed_and_with_an_example() -> None:
     assert (Path(driftwheel.__file__).parent / "py.typed").exists()
 
 
+@pytest.mark.slow
 def test_opening_the_door_loads_nothing_heavy() -> None:
     heavy = ["prefect", "mlflow", "torch", "sklearn", "pandas", "lightgbm", "great_expectations", "evidently"]
     code = f"import driftwheel, sys; print(sorted(set({heavy!r}) & set(sys.modules)))"
@@ -55,6 +56,7 @@ def test_an_instant_without_a_zone_or_that_has_not_come_is_refused_before_anythi
         driftwheel.fit("nothing-of-this-name", tmp_path / "bundle", datetime(2999, 1, 1, tzinfo=UTC))
 
 
+@pytest.mark.slow
 def test_the_notebook_prints_what_stands_in_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))

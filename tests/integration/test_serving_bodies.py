@@ -379,6 +379,7 @@ def until(done: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_the_process_that_explains_answers_to_the_byte_what_is_answered_here(
     made, explainer: Explainer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -414,6 +415,7 @@ def test_the_process_that_explains_answers_to_the_byte_what_is_answered_here(
     assert explainer.helper.process is None
 
 
+@pytest.mark.slow
 def test_what_the_process_that_explains_was_asked_as_it_was_killed_is_answered_here(made, explainer: Explainer) -> None:
     model, body = make_model(made[1], "7", 1000), json.dumps({"dataframe_records": sample(made, 2)}).encode()
     here = answer(model, body, "json")

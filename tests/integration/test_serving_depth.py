@@ -393,6 +393,7 @@ def test_names_that_were_made_to_lead_here_open_nothing(service: Running, made) 
             assert httpx.get(service.url + path, headers={"host": other}).status_code == 403
 
 
+@pytest.mark.slow
 def test_without_keys_it_does_not_listen_beyond_this_machine(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "infra.serving", "--releases", str(tmp_path), "--journal", str(tmp_path / "j")]
     done = subprocess.run([*command, "--port", "0", "--host", "0.0.0.0"], capture_output=True, text=True)
@@ -543,6 +544,7 @@ def test_what_a_worker_counted_outlives_it(idle: Running, made) -> None:
         idle.wait(lambda at=21 + round_: counted() == (at, at))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_that_is_taken_is_told_in_a_line(tmp_path: Path, workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:

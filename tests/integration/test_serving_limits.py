@@ -351,6 +351,7 @@ def test_trees_whose_shares_are_not_their_predictions_are_not_explained(
     assert not make_ready(bundle, 100).explainable
 
 
+@pytest.mark.slow
 def test_models_that_were_swapped_out_are_gone(made, tmp_path: Path) -> None:
     def kinds() -> int:
         made_for_it = {"Row", "transform_rows", "words_of"}
@@ -428,6 +429,7 @@ async def _reply(predictions: Predictions, body: bytes) -> Reply:
     return await predictions.reply("/invocations", admitted, body)
 
 
+@pytest.mark.slow
 def test_a_shadow_that_cannot_keep_up_is_left_behind_and_counted(
     made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,6 +175,7 @@ def _no_json(constant: str) -> NoReturn:
 # --- windows and their rows -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("every", "windows"), [("1h", 24), ("30m", 24), ("15m", 24), ("7m", 24), ("1d", 1), ("90m", 16)]
 )
@@ -187,6 +188,7 @@ def test_every_window_that_has_rows_is_measured(job: Job, every: str, windows: i
     assert [each.window for each in found] == sorted(each.window for each in found)
 
 
+@pytest.mark.slow
 def test_a_half_hourly_row_falls_into_the_half_hour_it_belongs_to(job: Job) -> None:
     job = changed(job, monitoring__every=Duration.parse("30m"))
     served(job, "2011-04-01", "2011-04-02", lambda frame: frame.with_columns(pl.col("time") + pl.duration(minutes=31)))
@@ -194,6 +196,7 @@ def test_a_half_hourly_row_falls_into_the_half_hour_it_belongs_to(job: Job) -> N
     assert starts == {30}
 
 
+@pytest.mark.slow
 def test_rows_of_other_times_are_in_no_window_and_are_reported_once(job: Job) -> None:
     ids = served(job, "2011-04-01", "2011-05-01")
     spread = rows(job.usecase, CUTOFF).head(1)
@@ -232,6 +235,7 @@ def test_rows_of_after_this_run_are_the_next_ones_and_no_finding(job: Job) -> No
     assert job.database.entries(job.name) == []
 
 
+@pytest.mark.slow
 def test_that_nothing_is_asked_any_more_is_reported_once_and_again_when_it_lasts(job: Job) -> None:
     daily = changed(job, monitoring__every=Duration.parse("1d"))
     served(daily, "2011-04-01", "2011-04-04")
@@ -248,6 +252,7 @@ def test_that_nothing_is_asked_any_more_is_reported_once_and_again_when_it_lasts
     assert len(silent("2011-04-18")) == 2
 
 
+@pytest.mark.slow
 def test_a_loss_that_rises_is_found_by_the_hour_and_looked_at_once(job: Job) -> None:
     def harder(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(temp=pl.lit(0.9), hum=pl.lit(0.1))
@@ -296,6 +301,7 @@ def test_baselines_know_the_year_before_and_nothing_older(job: Job, monkeypatch:
     assert found.realised[0].baselines["constant"] == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_baseline_that_is_better_is_said(job: Job) -> None:
     served(job, "2011-04-01", "2011-05-01", lambda frame: frame.with_columns(temp=pl.lit(0.0), hum=pl.lit(1.0)))
     (found,) = watching.measure_windows(job)
@@ -308,6 +314,7 @@ def test_a_baseline_that_is_better_is_said(job: Job) -> None:
     assert any(words in said for words in (", worse than saying the mean", ", worse than saying the label"))
 
 
+@pytest.mark.slow
 def test_declared_slices_are_measured_also_by_a_column_that_requests_lack(job: Job) -> None:
     job = changed(job, monitoring__slices=("workingday", "casual"))
     served(job, "2011-04-01", "2011-05-01", lambda frame: frame.with_columns(temp=pl.lit(0.0), hum=pl.lit(1.0)))
@@ -325,6 +332,7 @@ def test_declared_slices_are_measured_also_by_a_column_that_requests_lack(job: J
     assert "of truths inside the intervals" in Client(application(Settings())).get(f"/usecases/{job.name}").text
 
 
+@pytest.mark.slow
 def test_intervals_learn_again_from_ripe_answers_and_nothing_else_of_the_champion_changes(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +378,7 @@ def test_the_intervals_of_a_bundle_are_read_once_for_all_its_windows_and_once_to
     assert kinds.count("interval") == 2
 
 
+@pytest.mark.slow
 def test_intervals_that_stay_as_they_are_wait_as_long_and_their_level_moves(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,6 +422,7 @@ def test_a_bundle_without_intervals_of_its_own_learns_again_as_often_as_others(
     assert levels[2]["level"] == pytest.approx(levels[1]["level"] + 0.1 * (0.9 - levels[2]["covered"]))
 
 
+@pytest.mark.slow
 def test_the_ledger_and_what_is_served_agree_about_intervals_whatever_ends_their_release(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -534,6 +544,7 @@ def test_intervals_do_not_learn_while_a_release_is_under_way(job: Job) -> None:
     assert renew(at) is None
 
 
+@pytest.mark.slow
 def test_a_slice_that_got_worse_beyond_doubt_is_found_and_said(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     held = {"words": "workingday = 1", "metrics": {"rmse": {"value": 1.0}}}
     evaluation = {"extra": {"cuts": {"workingday": ["0", "1"]}, "slices": [held]}}
@@ -570,6 +581,7 @@ def late_may(job: Job) -> None:
     job.database.put_measurement(job.name, may)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "windows"), [(Estimated(), 2), (SchedulePolicy(windows=99), 1)])
 def test_a_policy_that_needs_no_labels_sees_the_newest_window_beside_a_known_one(
     job: Job, policy: Policy, windows: int
@@ -580,6 +592,7 @@ def test_a_policy_that_needs_no_labels_sees_the_newest_window_beside_a_known_one
     assert len(job.database.entries(job.name, kind="decision")) == windows
 
 
+@pytest.mark.slow
 def test_a_window_without_labels_does_not_end_a_loss(job: Job) -> None:
     asked = changed(job, monitoring__policy=DriftPolicy(violations=1, of=1, columns=99))
     late_may(asked)
@@ -604,6 +617,7 @@ def test_whoever_asks_about_yesterday_every_morning_is_not_silent_at_night(job: 
     assert [each for each in job.database.entries(job.name) if each.action == "silent"] == []
 
 
+@pytest.mark.slow
 def test_windows_that_are_cut_otherwise_begin_after_what_is_known(job: Job) -> None:
     served(job, "2011-04-01", "2011-05-20")
     (april, *_) = watching.measure_windows(job.moved(instant("2011-05-10")))
@@ -622,6 +636,7 @@ def test_days_are_measured_from_midnight_where_the_use_case_is(job: Job) -> None
     assert starts == [instant("2011-03-31T15:00:00"), instant("2011-04-01T15:00:00")]
 
 
+@pytest.mark.slow
 def test_rows_the_champion_has_learnt_from_do_not_count_in_a_window_it_ends_in(job: Job) -> None:
     manifest = current_champion(job).manifest
     month = changed(job, monitoring__every=Duration.parse("1y"))
@@ -634,6 +649,7 @@ def test_rows_the_champion_has_learnt_from_do_not_count_in_a_window_it_ends_in(j
 # --- what is missing, and what is no number ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sensor_that_died_is_called_and_the_rest_is_measured(job: Job) -> None:
     served(job, "2011-04-01", "2011-05-01", lambda frame: frame.with_columns(pl.lit(None, pl.Float64).alias("temp")))
     watched = [*watching.measure_windows(job)]
@@ -667,6 +683,7 @@ def test_a_champion_packed_before_sketches_is_measured_and_its_drift_cannot_be_t
     assert content["realised"][0]["status"] != "unknown"
 
 
+@pytest.mark.slow
 def test_a_report_whose_run_was_killed_is_drawn_by_the_next_one_and_once(job: Job) -> None:
     served(job, "2011-04-01", "2011-05-01", lambda frame: frame.with_columns(pl.lit(None, pl.Float64).alias("temp")))
     watching.measure_windows(job)
@@ -683,6 +700,7 @@ def test_a_report_whose_run_was_killed_is_drawn_by_the_next_one_and_once(job: Jo
     assert reporting.due_for_report(job, deciding.decide_now(job)) is None
 
 
+@pytest.mark.slow
 def test_rows_without_any_value_are_measured_and_the_report_says_why_there_is_none(job: Job) -> None:
     inputs = [column.name for column in current_champion(job).manifest.columns if column.role == "input"]
     nothing = [column for column in inputs if column != "time"]
@@ -702,6 +720,7 @@ def test_rows_without_any_value_are_measured_and_the_report_says_why_there_is_no
     assert all(each["drifted"] for each in kept(job)[0]["drift"] if each["column"] in nothing)
 
 
+@pytest.mark.slow
 def test_a_label_of_a_foreign_journal_that_cannot_be_true_decides_nothing(job: Job) -> None:
     ids = served(job, "2011-04-01", "2011-05-01")
     before = watching.measure_windows(job)[0]
@@ -722,6 +741,7 @@ def test_a_label_of_a_foreign_journal_that_cannot_be_true_decides_nothing(job: J
 # --- which label counts -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
@@ -756,6 +776,7 @@ def test_which_label_counts_is_declared_and_recorded(job: Job, rules: dict[str, 
     assert kept(job)[0]["feedback"]["used"] == expected["used"]
 
 
+@pytest.mark.slow
 def test_labels_of_no_prediction_are_counted_reported_once_and_never_used(job: Job) -> None:
     ids = served(job, "2011-04-01", "2011-05-01")
     labelled(job, {ids[0]: 50.0, "nobody": 1.0, "never": 2.0}, "2011-05-03")
@@ -823,6 +844,7 @@ def broken(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(temp=pl.lit(-999.0), atemp=pl.lit(-999.0), hum=pl.col("hum") * 1000)
 
 
+@pytest.mark.slow
 def test_what_a_loss_comes_from_is_measured_decided_with_and_shown(job: Job) -> None:
     weekly = changed(job, monitoring__every=Duration.parse("1w")).moved(instant("2011-04-12"))
     served(weekly, "2011-03-07", "2011-04-04")
@@ -867,6 +889,7 @@ def test_no_rows_of_other_bundles_or_learnt_from_are_the_reference(job: Job) -> 
 # --- from an answer to what it was made of ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_answer_is_followed_to_its_data_and_forward_and_derived_again_bit_by_bit(job: Job) -> None:
     ids = served(job, "2011-04-01", "2011-05-01")
     (measured,) = watching.measure_windows(job)

@@ -67,6 +67,7 @@ def measured(made: Cells, as_of: str) -> list[dict[str, Any]]:
     return kept(job)
 
 
+@pytest.mark.slow
 def test_windows_are_of_answers_and_their_labels_come_when_they_come(made: Cells) -> None:
     answer(at(made, "2026-01-02"), cells()[300:430], instant("2026-01-02"))
     first = measured(made, "2026-01-03")
@@ -99,6 +100,7 @@ def test_windows_are_of_answers_and_their_labels_come_when_they_come(made: Cells
     assert (third["counted"], third["feedback"]["used"], third["start"]) == ([121, 180], 50, known[1]["end"])
 
 
+@pytest.mark.slow
 def test_a_late_answer_is_counted_where_it_lies_and_moves_nothing(made: Cells) -> None:
     job = at(made, "2026-01-02")
     answer(job, cells()[300:360], instant("2026-01-02T01:00:00"))

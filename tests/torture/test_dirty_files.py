@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.torture.dirty import dirty
 from tests.torture.reading import advises, try_file
 
 
+@pytest.mark.slow
 def test_no_dirty_file_is_silently_wrong_or_a_dead_end(tmp_path: Path) -> None:
     seen: Counter[str] = Counter()
     for seed in range(300):

@@ -175,6 +175,7 @@ def test_the_page_of_a_replay_as_a_file_needs_nothing_else_and_says_what_frozen_
     assert "Nobody asks" in page
 
 
+@pytest.mark.slow
 def test_the_page_of_a_replay_as_a_file_has_all_windows_and_says_what_it_leaves_out(home: Home) -> None:
     home.promote("rentals-replay")
     home.measure("rentals-replay", *(answered(day, "1") for day in range(130)))

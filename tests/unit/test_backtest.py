@@ -304,6 +304,7 @@ def test_a_row_of_the_instant_itself_is_not_known_yet(hours: Callable[..., Past]
     assert past.rows_until(answering(1), now) == 31
 
 
+@pytest.mark.slow
 def test_few_labels_are_no_performance(make_use_case: Make) -> None:
     """`min_coverage` is held in a backtest as it is in monitoring."""
 
@@ -323,6 +324,7 @@ def test_few_labels_are_no_performance(make_use_case: Make) -> None:
             assert walk(past, SchedulePolicy(windows=1)).actions == ["retrain", action, "retrain", "retrain"]
 
 
+@pytest.mark.slow
 def test_windows_that_teach_nothing_stop_neither_backtest_nor_walk(make_use_case: Make) -> None:
     with walked(make_use_case) as past:
         known = past.known
@@ -369,6 +371,7 @@ def test_windows_whose_code_is_not_trusted_stop_neither_backtest_nor_walk(
         assert verdict.failed
 
 
+@pytest.mark.slow
 def test_a_policy_that_needs_what_a_backtest_does_not_measure_is_said(make_use_case: Make) -> None:
     with walked(make_use_case) as past:
         found = backtest(past, {"inputs": {"trigger": "drift"}, "every": {"trigger": "schedule", "windows": 1}})
@@ -384,6 +387,7 @@ def test_a_first_model_that_is_refused_is_said_before_any_other_is_learnt(make_u
         assert not past._blind
 
 
+@pytest.mark.slow
 def test_costs_count_for_every_trial_policy(make_use_case: Make) -> None:
     with walked(make_use_case, costs={"release": 1e6, "error": 1.0}) as past:
         found = backtest(past, {"eager": {"trigger": "trial", "release_cost": 0.001}})
@@ -396,6 +400,7 @@ def test_costs_count_for_every_trial_policy(make_use_case: Make) -> None:
         assert own.name == "default"
 
 
+@pytest.mark.slow
 def test_a_dry_run_is_walked_as_if_it_acted(make_use_case: Make) -> None:
     spec = {"trigger": "schedule", "windows": 1}
     with walked(make_use_case, monitoring__policy={**spec, "dry_run": True}) as past:
@@ -414,6 +419,7 @@ def test_a_dry_run_is_walked_as_if_it_acted(make_use_case: Make) -> None:
     assert marks["the use case's policy"][0][0] == own.releases
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("available", ["0d", "10d", "20d", "45d"])
 def test_labels_that_come_late_delay_who_answers_and_what_is_decided(make_use_case: Make, available: str) -> None:
     """Whatever the delay: a model answers rows after its release alone, and the champion's own windows decide."""

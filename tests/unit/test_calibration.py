@@ -160,6 +160,7 @@ def test_a_threshold_follows_what_errors_cost_and_costs_least_of_all() -> None:
     assert score("cost", Scored(label, honest, 1 / 9)) == pytest.approx(paid(1 / 9) / 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "exact"), [("platt", True), ("isotonic", False)])
 def test_the_calibration_is_the_last_step_of_the_bundle(
     make_use_case: Make, tmp_path: Path, name: str, exact: bool
@@ -188,6 +189,7 @@ def test_the_calibration_is_the_last_step_of_the_bundle(
     np.testing.assert_allclose(1 / (1 + np.exp(-added)) if exact else added, found[:3], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_folds_too_short_to_calibrate_by_end_no_training(make_use_case: Make) -> None:
     changes = {**CLASSIFIER, "model.calibration": "platt", "evaluation.cross_validation": 10, "model.validation": 0.02}
     usecase = load_use_case(str(make_use_case(changes={**changes, "evaluation.min_rows": 50})))
@@ -250,6 +252,7 @@ def test_candidates_and_folds_are_scored_as_they_would_be_released(
     assert folds["log_loss"] == [0.25, 0.25]
 
 
+@pytest.mark.slow
 def test_a_window_is_scored_by_the_threshold_its_rows_were_answered_with(
     make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("words", BROKEN)
 def test_broken_data_are_named_with_their_column(name: str, words: str) -> None:
@@ -140,6 +141,7 @@ def test_broken_data_are_named_with_their_column(name: str, words: str) -> None:
     assert words in found.words()
 
 
+@pytest.mark.slow
 def test_shifted_inputs_are_named_by_column() -> None:
     unsure = WORLDS["binary"].rows(8000, start=112, seed=3, keep=lambda frame: (frame["x"] - 0.8).abs() < 1.0)
     noisy = WORLDS["regression"].rows(8000, start=112, seed=3, keep=lambda frame: frame["x"] > 0.2)
@@ -151,6 +153,7 @@ def test_shifted_inputs_are_named_by_column() -> None:
         assert found.named[0].value > 0.7 * found.total
 
 
+@pytest.mark.slow
 def test_shares_of_two_shifted_columns_are_both_seen() -> None:
     def keep(frame: pl.DataFrame) -> pl.Series:
         return ((frame["x"] - 0.8).abs() < 1.2) & (frame["origin"] == "JFK")
@@ -160,6 +163,7 @@ def test_shares_of_two_shifted_columns_are_both_seen() -> None:
     assert {each.what for each in first.within[:2]} == {"x", "origin"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "truth", "words"),
     [
@@ -179,6 +183,7 @@ def test_a_shift_of_all_labels_is_theirs(name: str, truth: Callable[..., np.ndar
     assert words in found.words()
 
 
+@pytest.mark.slow
 def test_positives_that_came_oftener_are_a_label_shift_though_the_inputs_move_with_them() -> None:
     window = WORLDS["binary"].rows(8000, start=112, seed=5)
     kept = (window.label == 1) | (np.random.default_rng(1).uniform(size=len(window)) < 0.35)
@@ -186,6 +191,7 @@ def test_positives_that_came_oftener_are_a_label_shift_though_the_inputs_move_wi
     assert found.named[0].kind == "label"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_change_of_the_world_is_named_with_the_place_it_happens_in(name: str) -> None:
     def truth(score: np.ndarray, frame: pl.DataFrame, hour: np.ndarray) -> np.ndarray:
@@ -196,6 +202,7 @@ def test_a_change_of_the_world_is_named_with_the_place_it_happens_in(name: str) 
     assert found.named[0].within[0].what in ("origin = JFK and hour >= 12", "hour >= 12 and origin = JFK")
 
 
+@pytest.mark.slow
 def test_a_change_everywhere_is_a_change_of_concept() -> None:
     found = told(
         "regression", WORLDS["regression"].rows(start=112, seed=7, truth=lambda score, frame, hour: -score - 2.4)
@@ -224,11 +231,13 @@ def test_a_season_that_was_seen_before_is_named_as_one() -> None:
     assert sum(part.value for part in found.parts) == pytest.approx(found.total)
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_causes() -> None:
     window = WORLDS["binary"].rows(start=112, seed=2, fault=BROKEN["x missing in 4"])
     assert told("binary", window, seed=3) == told("binary", window, seed=3)
 
 
+@pytest.mark.slow
 def test_rows_in_any_order_give_the_same_faults() -> None:
     window = WORLDS["regression"].rows(start=112, seed=2, fault=BROKEN["x stuck at one value"])
     order = np.random.default_rng(0).permutation(len(window))
@@ -287,6 +296,7 @@ DEGENERATE: dict[str, Callable[[PeriodRows], PeriodRows]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("what", DEGENERATE)
@@ -302,6 +312,7 @@ def test_degenerate_rows_stop_nothing(name: str, both: bool, what: str) -> None:
         assert sum(part.value for part in found.parts) == pytest.approx(found.total, rel=1e-6)
 
 
+@pytest.mark.slow
 @examples(8)
 @given(
     seed=st.integers(0, 10_000),
@@ -342,6 +353,7 @@ def matrix(rows: PeriodRows) -> np.ndarray:
     return np.stack([each.to_numpy().astype(float) for each in (*numbers, *dummies)], axis=1)
 
 
+@pytest.mark.slow
 def test_recalibrating_helps_where_the_label_rate_moved_and_retraining_no_more() -> None:
     from sklearn.linear_model import LogisticRegression
 

@@ -55,6 +55,7 @@ def test_steps_in_between_do_not_change_what_is_known(make_use_case: Make, tmp_p
     assert seen[0].equals(seen[1])
 
 
+@pytest.mark.slow
 def test_late_rows_are_taken_however_late_and_corrections_inside_the_lookback(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     whole = pl.read_csv(folder / "data" / "rides.csv.gz", infer_schema=False)
@@ -143,6 +144,7 @@ def test_a_broken_source_is_told_and_leaves_no_trace(
     assert "many" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_column_that_nothing_reads_may_come_and_go(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     collect(folder, lake, "2011-02-01")

@@ -286,6 +286,7 @@ def collect(folder: Path, lake: Lake, as_of: str) -> Collected:
     return found
 
 
+@pytest.mark.slow
 def test_steps_read_what_changed_and_bring_what_all_at_once_does(rides: Path, tmp_path: Path) -> None:
     at_once, in_steps = Lake(str(tmp_path / "a"), "x"), Lake(str(tmp_path / "b"), "x")
     whole = collect(rides, at_once, "2011-04-01")
@@ -316,6 +317,7 @@ def test_a_source_that_is_empty_at_first_is_a_fault(rides: Path, lake: Lake) -> 
         collect(rides, lake, "2011-02-01")
 
 
+@pytest.mark.slow
 def test_late_and_corrected_rows_come_when_they_change(rides: Path, lake: Lake) -> None:
     late, corrected = "2011-01-10 10:00:00", "2011-01-31 05:00:00"
     execute(rides, "update rides set changed = '2011-02-10 00:00:00' where changed = ?", late)

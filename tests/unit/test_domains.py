@@ -48,6 +48,7 @@ def test_a_correlation_that_turns_is_found_where_each_column_is_as_ever() -> Non
     assert found.words.startswith(f"all columns together: area {found.area:.3f} of telling the window apart, odds")
 
 
+@pytest.mark.slow
 def test_unchanged_windows_are_called_no_oftener_than_alpha() -> None:
     found = [told(correlated(1500, 0.5, at), correlated(300, 0.5, 900 + at)).status for at in range(20)]
     assert found.count("drifted") <= 4  # more of 20 come in 0.3 % of cases
@@ -107,6 +108,7 @@ def test_the_least_chance_is_that_of_the_one_deal_that_tells_most(before: int, n
     )
 
 
+@pytest.mark.slow
 def test_days_are_dealt_as_wholes() -> None:
     """Two columns that share a level each day: rows of a day are alike, days are not."""
 
@@ -127,6 +129,7 @@ def test_days_are_dealt_as_wholes() -> None:
     assert called <= 3  # rows dealt one by one would call each of them
 
 
+@pytest.mark.slow
 def test_the_same_rows_are_judged_alike_in_any_order_and_at_any_time() -> None:
     reference, window = correlated(1000, 0.9, 1), correlated(400, 0.2, 2)
     assert told(reference, window, seed=4) == told(reference, window, seed=4)

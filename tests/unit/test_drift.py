@@ -176,6 +176,7 @@ def test_what_is_not_watched_is_said() -> None:
 # --- what is not called -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reference", "window"), [(30, 1000), (100, 1000), (300, 1000), (5000, 50), (20_000, 500)])
 @pytest.mark.parametrize("rho", [0.0, 0.9, 0.99])
 def test_windows_without_drift_are_left_alone_at_any_size(rho: float, reference: int, window: int) -> None:
@@ -193,6 +194,7 @@ def test_windows_without_drift_are_left_alone_at_any_size(rho: float, reference:
         assert not told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reference", "window"), [(30, 50), (100, 50), (300, 1000)])
 def test_slow_parts_under_noise_and_a_cycle_do_not_pass_for_independent(reference: int, window: int) -> None:
     random = np.random.default_rng(reference)
@@ -306,6 +308,7 @@ def days_of(count: int, random: np.random.Generator, level: float = 1.0) -> pl.D
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("history", "length"), [(200, 1), (200, 7), (1100, 1), (1100, 7)])
 def test_days_that_differ_among_themselves_alarm_no_oftener_than_promised(history: int, length: int) -> None:
     """References of more than 512 days have units of several: a window of one day is no whole one."""
@@ -320,6 +323,7 @@ def test_days_that_differ_among_themselves_alarm_no_oftener_than_promised(histor
     assert alarms(found) <= 5  # 1.2 are promised; 6 or more would come one time in 800
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "length"), [(23, 2), (21, 6), (18, 12), (5, 24)])
 def test_a_window_that_crosses_midnight_is_as_long_as_it_is_and_not_two_days(start: int, length: int) -> None:
     random = np.random.default_rng(19)

@@ -122,6 +122,7 @@ def test_a_category_hashes_alike_in_every_process_and_is_known_without_a_trainin
     assert program.compile().one({}) == [-1.0]
 
 
+@pytest.mark.slow
 def test_hashed_categories_are_spread_evenly() -> None:
     program = learn([{"hashed": ["t"], "buckets": 16}], {"t": ["a"]})
     codes = made(program, {"t": [f"{number:04d}-2024" for number in range(16_000)]}, "t")

@@ -172,6 +172,7 @@ def others(lake: Lake, table: str = "raw") -> list[int]:
     return sorted(lake.scan(table).filter(pl.col("customer") != NAME).collect()["id"])
 
 
+@pytest.mark.slow
 def test_no_byte_of_them_is_left_and_nobody_else_loses_a_row(folder: Path, home: Path, call: Call) -> None:
     lake = fill(folder, home)
     assert len(naming(home)) > 8
@@ -226,6 +227,7 @@ def looked_back_into(folder: Path, home: Path, history: dict[str, object]) -> tu
     return job, read
 
 
+@pytest.mark.slow
 def test_who_is_forgotten_is_out_of_what_the_service_looks_back_into(folder: Path, home: Path, call: Call) -> None:
     _, state = looked_back_into(folder, home, {"of": "amount", "by": ["phone", "customer"], "rows": 2})
     theirs, kept = f"{PHONE}\0{NAME}", f"555-9\0{OTHER}"
@@ -241,6 +243,7 @@ def test_who_is_forgotten_is_out_of_what_the_service_looks_back_into(folder: Pat
     assert naming(home) == []
 
 
+@pytest.mark.slow
 def test_they_are_not_collected_again_and_others_are(folder: Path, home: Path, call: Call) -> None:
     lake = fill(folder, home)
     usecase = load_use_case(str(folder))
@@ -256,6 +259,7 @@ def test_they_are_not_collected_again_and_others_are(folder: Path, home: Path, c
     assert naming(home) == []
 
 
+@pytest.mark.slow
 def test_what_others_have_too_is_no_word_of_theirs(folder: Path, home: Path, call: Call) -> None:
     lake = fill(folder, home)
 
@@ -269,6 +273,7 @@ def test_what_others_have_too_is_no_word_of_theirs(folder: Path, home: Path, cal
     assert [each.words for each in measured.slices] == [f"customer = {NAME}", f"customer = {OTHER}"]
 
 
+@pytest.mark.slow
 def test_what_belongs_to_another_use_case_stays(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     bundle = home / "releases/other/bundles/abc"
@@ -303,6 +308,7 @@ def test_only_what_was_written_about_data_is_struck(home: Path) -> None:
     assert (entry.action, entry.summary) == ("promoted", "(erased) (erased)")
 
 
+@pytest.mark.slow
 def test_the_log_of_a_database_that_is_open_elsewhere_names_nobody(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     with closing(sqlite3.connect(home / "platform.db")) as other:
@@ -311,6 +317,7 @@ def test_the_log_of_a_database_that_is_open_elsewhere_names_nobody(folder: Path,
         assert naming(home) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["prefect/prefect.db", "mlflow.db", "platform.db"])
 def test_a_log_that_somebody_reads_is_left_and_emptied_by_the_next_call(
     file: str, filled: Path, tmp_path: Path, folder: Path, home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
@@ -355,6 +362,7 @@ def test_where_nothing_was_collected_what_names_them_goes_too(home: Path, folder
     assert not list((home / "forgetting").iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_call_looks_for_words_whose_rows_are_gone(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     served = Releases(home / "releases").desired("orders").champion.bundle
@@ -393,6 +401,7 @@ def test_who_comes_only_later_is_not_collected_either(collected: bool, folder: P
     assert lake.scan("raw").collect().height > 80
 
 
+@pytest.mark.slow
 def test_nothing_is_erased_under_a_turn_that_is_open(
     folder: Path, home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,6 +418,7 @@ def test_nothing_is_erased_under_a_turn_that_is_open(
     assert lake.scan("raw").collect().height == held
 
 
+@pytest.mark.slow
 def test_training_sets_are_named_that_go_with_older_versions(
     folder: Path, home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,6 +436,7 @@ def test_only_words_of_a_text_are_searched_for() -> None:
     assert not looked.within("ORD 000007 " * 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["--dry-run", "--yes"])
 def test_a_column_that_no_table_has_is_refused_as_rows_does(how: str, folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
@@ -440,6 +451,7 @@ def test_a_column_that_no_table_has_is_refused_as_rows_does(how: str, folder: Pa
     assert not Settings().platform().entries("orders", kind="forget")
 
 
+@pytest.mark.slow
 def test_a_column_that_one_table_has_names_a_person_there(folder: Path, home: Path, call: Call) -> None:
     usecase, lake = load_use_case(str(folder)), fill(folder, home)
     derived = lake.scan("clean").collect().with_columns(origin=pl.col("customer") + " of the depot")
@@ -455,6 +467,7 @@ def test_a_column_that_one_table_has_names_a_person_there(folder: Path, home: Pa
     assert json.loads(done.stdout)["counts"] == {"rows of predictions": 1}
 
 
+@pytest.mark.slow
 def test_a_dry_run_reads_what_the_service_journaled(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     journal = home / "journal/orders/one"
@@ -482,6 +495,7 @@ def test_a_dry_run_reads_what_the_service_journaled(folder: Path, home: Path, ca
     assert "journal" not in [line.split()[-2] for line in done.output.splitlines() if line.endswith(", erased")]
 
 
+@pytest.mark.slow
 def test_a_backup_from_before_a_journaled_answer_holds_nothing_of_it(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     origin = Origin("1", "0" * 64, ("customer", "amount"), None)
@@ -496,6 +510,7 @@ def test_a_backup_from_before_a_journaled_answer_holds_nothing_of_it(folder: Pat
     assert named.startswith("restic:after")
 
 
+@pytest.mark.slow
 def test_what_a_commit_has_already_is_not_counted_twice(folder: Path, home: Path, call: Call) -> None:
     lake, segment = fill(folder, home), home / "journal/orders/one/predictions-1.msgpack"
     content = segment.read_bytes()
@@ -508,6 +523,7 @@ def test_what_a_commit_has_already_is_not_counted_twice(folder: Path, home: Path
     assert "rows of the journal" not in counts
 
 
+@pytest.mark.slow
 def test_a_column_that_only_requests_of_the_journal_have_is_known(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     origin = Origin("1", "0" * 64, ("nickname",), None)
@@ -520,6 +536,7 @@ def test_a_column_that_only_requests_of_the_journal_have_is_known(folder: Path, 
     assert json.loads(looked.stdout)["counts"] == {"rows of the journal": 1}
 
 
+@pytest.mark.slow
 def test_what_prefect_installs_names_nobody(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     copied = Path(variables_of_children(home)["PREFECT_UI_STATIC_DIRECTORY"])
@@ -534,6 +551,7 @@ def test_what_prefect_installs_names_nobody(folder: Path, home: Path, call: Call
     ]
 
 
+@pytest.mark.slow
 def test_a_log_names_them_where_the_whole_value_stands(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     (home / "logs").mkdir()
@@ -545,6 +563,7 @@ def test_a_log_names_them_where_the_whole_value_stands(folder: Path, home: Path,
     assert json.loads(looked.stdout)["left"] == [f"{home / 'logs/c.log'}: remove it, or what in it mentions them"]
 
 
+@pytest.mark.slow
 def test_a_file_of_the_served_bundle_is_reported_once(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     served = Releases(home / "releases").desired("orders").champion.bundle
@@ -566,6 +585,7 @@ POINTS = [(rows, "rewrite"), (rows, "purge"), (rewriting, "_older"), (forgetting
 POINTS += [(forgetting, "strike_from_platform"), (forgetting, "strike_from_sqlite"), (forgetting, "_write")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(("module", "name"), POINTS, ids=[name for _, name in POINTS])
 def test_a_second_call_finishes_what_was_killed(
@@ -623,6 +643,7 @@ def test_a_whole_number_is_the_same_however_it_is_held(folder: Path) -> None:
     assert not person.has({"id": 7})
 
 
+@pytest.mark.slow
 def test_what_a_served_model_knows_is_named_and_goes_once_it_is_served_no_more(
     folder: Path, home: Path, call: Call
 ) -> None:
@@ -645,6 +666,7 @@ def test_what_a_served_model_knows_is_named_and_goes_once_it_is_served_no_more(
     assert naming(home) == []
 
 
+@pytest.mark.slow
 def test_of_a_hashed_column_the_value_itself_is_given(folder: Path, home: Path, call: Call) -> None:
     change(folder, personal={"customer": "hash", "phone": "drop"})
     usecase = load_use_case(str(folder))
@@ -668,6 +690,7 @@ def change(folder: Path, **keys: object) -> None:
     (folder / "usecase.yaml").write_text(yaml.safe_dump(spec))
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_wants_to_be_told_yes(folder: Path, home: Path, call: Call) -> None:
     fill(folder, home)
     refused = call("--where", "id == 1")
@@ -675,6 +698,7 @@ def test_without_a_terminal_it_wants_to_be_told_yes(folder: Path, home: Path, ca
     assert "--dry-run first, then say --yes" in refused.output
 
 
+@pytest.mark.slow
 def test_backups_that_hold_them_are_named(folder: Path, home: Path, call: Call, tmp_path: Path) -> None:
     fill(folder, home)
     assert CliRunner().invoke(main, ["backup", str(tmp_path / "vault")]).exit_code == 0
@@ -693,6 +717,7 @@ def test_backups_that_hold_them_are_named(folder: Path, home: Path, call: Call, 
     assert "a backup" not in call("--where", "id == 1", "--dry-run").output
 
 
+@pytest.mark.slow
 def test_rows_are_kept_no_longer_than_declared(folder: Path, home: Path) -> None:
     change(folder, retention={"raw": "20d", "predictions": "30d"})
     usecase, lake = load_use_case(str(folder)), fill(folder, home)
@@ -721,6 +746,7 @@ def test_rows_are_kept_no_longer_than_declared(folder: Path, home: Path) -> None
     assert len(Settings().platform().entries("orders", kind="retention")) == 2
 
 
+@pytest.mark.slow
 def test_what_the_service_looks_back_into_is_kept_no_longer_either(folder: Path, home: Path) -> None:
     change(folder, retention={"raw": "20d"})
     job, state = looked_back_into(folder, home, {"of": "amount", "by": ["id"], "rows": 1})
@@ -730,6 +756,7 @@ def test_what_the_service_looks_back_into_is_kept_no_longer_either(folder: Path,
     assert state().times.min() >= since
 
 
+@pytest.mark.slow
 def test_what_a_killed_look_erased_is_removed_by_the_next(
     folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -768,6 +795,7 @@ def test_a_retention_that_cannot_be_is_refused(keys: dict[str, object], said: st
         load_use_case(str(folder))
 
 
+@pytest.mark.slow
 def test_check_says_where_rows_can_only_be_kept_whole(
     folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def readings(first: int, last: int, pump: str = "north", **more: object) -> pl.D
 DAY = 24
 
 
+@pytest.mark.slow
 def test_a_source_that_was_silent_for_two_weeks_loses_no_backlog(tmp_path: Path) -> None:
     pumps = Pumps(tmp_path / "pumps")
     pumps.deliver(readings(0, 10 * DAY))
@@ -112,6 +113,7 @@ def test_an_entity_that_was_silent_while_others_spoke_loses_none_and_it_is_said(
     assert pumps.known().group_by("pump").len()["len"].to_list() == [31 * DAY] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["due", "later than the lookback"])
 def test_labels_in_a_table_of_their_own_arrive_whenever_they_come(tmp_path: Path, when: str) -> None:
     join = "labels: {kind: file, path: labels.csv, join: {on: [time, pump]}}"
@@ -169,6 +171,7 @@ def test_keys_that_another_source_brings_are_known_too(tmp_path: Path) -> None:
     assert pumps.collect("2024-01-22").late == 0
 
 
+@pytest.mark.slow
 def test_a_correction_that_moves_a_row_in_time_is_taken_once(tmp_path: Path) -> None:
     pumps = Pumps(tmp_path / "pumps", keys="number")
     rows = readings(0, 30 * DAY).with_row_index("number")
@@ -184,6 +187,7 @@ def test_a_correction_that_moves_a_row_in_time_is_taken_once(tmp_path: Path) -> 
     assert pumps.known().filter(pl.col("number") == 700)["time"].to_list() == [START + timedelta(hours=700)]
 
 
+@pytest.mark.slow
 @examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_the_instants_and_the_order_of_deliveries_all_before_the_last_instant_is_known(
@@ -307,6 +311,7 @@ def test_how_columns_of_the_table_changed_is_in_the_ledger_once(job: Job) -> Non
     assert (entry.action, entry.summary) == ("columns", "flow new: missing in earlier rows")
 
 
+@pytest.mark.slow
 def test_a_turn_says_what_came_since_the_turn_before_however_many_collections_brought_it(job: Job) -> None:
     def turned(as_of: str) -> str:
         with job.database.transaction() as connection:
@@ -336,6 +341,7 @@ def test_a_turn_says_what_came_since_the_turn_before_however_many_collections_br
 # --- instants that have not come -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_instant_that_has_not_come_is_refused_before_anything_is_read(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +370,7 @@ def test_an_instant_that_has_not_come_is_refused_before_anything_is_read(
     assert open_job(reference, far, None, "pumps-replay").as_of == far
 
 
+@pytest.mark.slow
 def test_files_that_are_gone_are_no_longer_noted(tmp_path: Path) -> None:
     """A sender that keeps the last two deliveries would make each note longer than the one before."""
     pumps = Pumps(tmp_path / "pumps")
@@ -379,6 +386,7 @@ def test_files_that_are_gone_are_no_longer_noted(tmp_path: Path) -> None:
         assert len(noted["files"]) == min(number + 1, 2)
 
 
+@pytest.mark.slow
 def test_a_joined_source_that_is_corrected_later_is_seen_as_it_was_at_an_earlier_instant(tmp_path: Path) -> None:
     join = "weather: {kind: file, path: weather.csv, join: {on: [time]}}"
     pumps = Pumps(tmp_path / "pumps", more=join)

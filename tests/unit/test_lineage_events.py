@@ -40,6 +40,7 @@ def events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_collection_names_its_sources_and_the_tables_it_wrote(job: Job, tmp_path: Path) -> None:
     target = tmp_path / "events.jsonl"
     client = client_of(str(target))

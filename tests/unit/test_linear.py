@@ -196,6 +196,7 @@ def test_rows_of_another_width_are_refused(tmp_path: Path) -> None:
         fit(some_rows("regression")).predict(np.zeros((2, 5)))
 
 
+@pytest.mark.slow
 def test_it_answers_without_what_it_learnt_with(tmp_path: Path) -> None:
     rows = some_rows("multiclass_classification")
     fitted = fit(rows)

@@ -259,6 +259,7 @@ def test_anchors_merges_and_a_byte_order_mark_are_read(make_use_case: Make) -> N
     assert spec.forbidden == ("time",)
 
 
+@pytest.mark.slow
 def test_of_many_problems_the_first_are_told(tmp_path: Path) -> None:
     (tmp_path / "usecase.yaml").write_text(GOOD.replace("features:\n", "features:\n" + "  - {clop: 1}\n" * 5000))
     (tmp_path / "suite.yaml").write_text("[" + "{}," * 5000 + "]")

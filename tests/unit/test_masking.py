@@ -72,6 +72,7 @@ def test_an_address_without_a_login_is_taken_as_it_is(address: str) -> None:
     assert split_login(address) == (address, None)
 
 
+@pytest.mark.slow
 def test_clients_are_told_of_a_login_apart(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, "")

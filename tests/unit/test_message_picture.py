@@ -24,6 +24,7 @@ from tasks.stores.plain import to_json
 from tests.pages import START, Home, window
 
 
+@pytest.mark.slow
 def test_two_windows_make_a_picture_and_one_none() -> None:
     windows = [read_glimpse(to_json(window(day))) for day in range(3)]
     picture = draw_course("rentals", "rmse", windows)

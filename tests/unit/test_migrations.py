@@ -129,6 +129,7 @@ def test_a_process_of_before_cannot_write_what_no_decision_would_see(tmp_path: P
         )
 
 
+@pytest.mark.slow
 def test_contents_are_not_read_into_memory_to_be_filled(tmp_path: Path) -> None:
     script = tmp_path / "large.sql"
     large = (

@@ -61,6 +61,7 @@ def odd(rows: Rows) -> Matrix:
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["regression", "multiclass_classification"])
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
 def test_what_is_released_answers_as_torch_did_also_of_unknown_categories(
@@ -77,6 +78,7 @@ def test_what_is_released_answers_as_torch_did_also_of_unknown_categories(
     np.testing.assert_allclose(expected[:10], fitted.predict(np.where(np.isnan(odd(rows)), -1, odd(rows)))[:10])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
 def test_the_same_seed_learns_the_same_and_goes_on_from_its_own_bundle(family: Neural, tmp_path: Path) -> None:
     rows = some_rows()
@@ -90,6 +92,7 @@ def test_the_same_seed_learns_the_same_and_goes_on_from_its_own_bundle(family: N
     assert not family.continues(TorchMLP(family="torch.mlp", hidden=(99,)))
 
 
+@pytest.mark.slow
 def test_embeddings_learn_what_the_order_of_codes_does_not_say() -> None:
     rows = some_rows(2000)
     long = MLP.model_copy(update={"epochs": 30})
@@ -103,6 +106,7 @@ class Killed(BaseException):
     """As if the process had ended."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [FAMILIES[1], FAMILIES[3]], ids=["mlp", "transformer"])
 def test_after_a_kill_an_epoch_is_lost_at_most_and_the_network_is_the_same(
     family: Neural, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -179,6 +183,7 @@ def test_a_length_that_was_found_keeps_its_schedule() -> None:
     np.testing.assert_array_equal(again.predict(train.matrix), fitted.predict(train.matrix))
 
 
+@pytest.mark.slow
 def test_plateau_drops_where_nothing_gets_better_and_the_recipe_keeps_when() -> None:
     train, valid = some_rows(), some_rows(200, seed=1)
     wild = {"learning_rate": 1.0, "epochs": 20, "schedule": {"kind": "plateau", "every": 1, "factor": 0.5}}

@@ -102,6 +102,7 @@ def usecase(
     return loaded
 
 
+@pytest.mark.slow
 def test_288_runs_that_do_not_end_are_one_finding_one_message_and_one_end(
     usecase: LoadedUseCase, chat: tuple[str, list[str]]
 ) -> None:

@@ -158,6 +158,7 @@ def own(call: str = "network:Own", **fields: object) -> TorchModule:
     return TorchModule.model_validate({"family": "torch.module", "module": call, **LEARNS, **fields})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["regression", "binary_classification", "multiclass_classification"])
 def test_it_is_released_as_it_learnt_also_of_unknown_categories(task: str, tmp_path: Path) -> None:
     given = having(tmp_path / "folder", some_rows(task=task))
@@ -316,6 +317,7 @@ def test_what_cannot_be_is_refused_before(make_use_case: Make, fields: dict[str,
         load_use_case(str(make_use_case(changes={**changes, "model.candidates": [{**CANDIDATE, **fields}]})))
 
 
+@pytest.mark.slow
 def test_from_yaml_to_a_model_that_answers_without_torch(
     make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,7 @@ def stand(home: Home, name: str, key: str, severity: str) -> None:
         home.database.record(connection, Found(name, key, key, severity, f"{key} is wrong", "It is.", {}), START)
 
 
+@pytest.mark.slow
 def test_no_state_is_better_than_what_stands(home: Home, page: Client, make_use_case: Callable[..., Path]) -> None:
     good, ill = home.add(make_use_case("aaa")), home.add(make_use_case("zzz"))
     for name in (good, ill):
@@ -555,6 +556,7 @@ def test_a_line_of_values_with_gaps_and_without_any() -> None:
 # --- findings ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_finding_says_what_why_and_what_to_do_and_how_it_ended(page: Client, home: Home) -> None:
     home.promote("flights-replay")
     find(home, "flights-replay")
@@ -747,6 +749,7 @@ def test_behind_a_login_it_is_who_logged_in() -> None:
     assert not person({}, ["", "a user"]).may_do  # a proxy that names nobody lets nobody do anything
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("login", ["jörg", "Żaneta", "林"])
 def test_a_login_may_have_any_letters(
     stacked: Client, home: Home, make_use_case: Callable[..., Path], login: str

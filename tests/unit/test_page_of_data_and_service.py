@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from flows.page.app import application
 from flows.page.brought import data_of
 from flows.page.known import UseCases
@@ -75,6 +77,7 @@ def test_the_page_lists_what_came_of_each_source_by_day_with_quarantine_and_held
     assert oldest == ["2024-01-01", "1", "500", "100", "2", "3: pressure is null", "no"]
 
 
+@pytest.mark.slow
 def test_the_page_says_how_fresh_each_source_is_and_what_is_expected_of_it(
     home: Home, make_use_case: Callable[..., Path]
 ) -> None:

@@ -60,6 +60,7 @@ async def first(path: str) -> httpx.Response:
         return await client.get(path)
 
 
+@pytest.mark.slow
 def test_the_first_answers_import_nothing(home: Home, make_use_case: Callable[..., Path]) -> None:
     name = home.add(make_use_case())
     home.promote(name)

@@ -47,6 +47,7 @@ def needed(name: str) -> pytest.MarkDecorator | tuple[()]:
     return needs_torch if "torch" in name else ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "name"), [pytest.param(*each, marks=needed(each[1])) for each in NAMES])
 def test_a_part_keeps_the_laws_of_its_kind(key: str, name: str) -> None:
     check_part(key, name)
@@ -97,6 +98,7 @@ def test_a_step_that_breaks_a_law_is_said_to(package: Path, monkeypatch: pytest.
         check_part("features", "halve")
 
 
+@pytest.mark.slow
 def test_parts_are_read_without_what_is_heavy() -> None:
     blocked = "".join(f"sys.modules[{name!r}] = None; " for name in HEAVY)
     found = "[slot.find(name) for slot in SLOTS.values() for name in slot.built_in]"

@@ -76,6 +76,7 @@ def test_bounds_of_a_difference_hold_it_in_most_draws() -> None:
     assert held >= 34
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("many", "bound"), [(10, 0.05), (2, 0.05)])
 def test_noise_breaks_no_bound_on_groups_and_a_true_difference_does(many: int, bound: float) -> None:
     false = found = 0
@@ -159,6 +160,7 @@ def test_a_slice_has_its_own_metric_with_wider_bounds_for_many_and_none_where_it
     assert each.metrics["mae"].high - each.metrics["mae"].low > alone.high - alone.low
 
 
+@pytest.mark.slow
 def test_a_planted_slice_is_found_and_noise_is_not_called_sure() -> None:
     frame = pl.DataFrame(
         {

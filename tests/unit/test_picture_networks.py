@@ -46,6 +46,7 @@ def cnn(**fields: object) -> TorchCNN:
     return TorchCNN(family="torch.cnn", **{**declared, **fields})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_it_learns_where_something_is_and_is_released_as_it_learnt(tmp_path: Path, channels: int) -> None:
     rows = corners(400, channels)
@@ -120,6 +121,7 @@ def test_of_many_features_neighbours_share_what_they_add_and_all_add_up() -> Non
     assert not found[:, 16:-17].any()
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_explained_within_the_memory_of_the_process_that_explains(tmp_path: Path) -> None:
     pictures = np.random.default_rng(1).uniform(size=(12, 64 * 64 * 3))
     names = tuple(f"p_{at}" for at in range(pictures.shape[1]))

@@ -495,6 +495,7 @@ def csv_of(body: bytes) -> bytes:
     return "\n".join(["picture", *(row["picture"] for row in rows)]).encode()
 
 
+@pytest.mark.slow
 def test_others_have_their_turn_between_pictures_of_the_smallest_body(learnt, tmp_path: Path) -> None:
     bundle, turns = learnt[2], 0
     text = base64.b64encode(encoded(Image.new("1", (8, 8)))).decode()

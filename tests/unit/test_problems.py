@@ -242,6 +242,7 @@ def test_trees_of_several_classes_are_run_as_lightgbm_runs_them(tmp_path: Path) 
     np.testing.assert_allclose(SEVERAL.link(raw), predictor.predict(matrix[:5]), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) -> None:
     from expectations.families import Family
     from tasks.bundles.bundle import load_bundle

@@ -102,6 +102,7 @@ def test_a_text_that_turns_up_is_put_into_no_range(make_use_case: Callable[..., 
     assert "Long Lane" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_service_protects_what_it_is_asked(make_use_case: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_use_case(
         changes={

@@ -103,6 +103,7 @@ def test_reasons_are_summed_up(folder: Path, lake: Lake, call: Call) -> None:
     assert json.loads(call("list", "--json").output)[1]["example"] == {}  # declared so after it was collected
 
 
+@pytest.mark.slow
 def test_rows_that_pass_the_corrected_suite_go_on_once(folder: Path, lake: Lake, call: Call) -> None:
     collect(folder, lake)
     assert call("replay").output == ("0 of 3 rows went on to the clean table; 3 fail the suite still\n")
@@ -147,6 +148,7 @@ def test_a_held_batch_goes_on_with_the_next_collection_once_a_person_says_so(
     assert entry.evidence == {"who": getpass.getuser(), "batch": 7, "held": ["few rows pass"]}
 
 
+@pytest.mark.slow
 def test_rows_that_a_person_vouches_for_go_on_once(folder: Path, lake: Lake, call: Call) -> None:
     collect(folder, lake)
     assert call("release").exit_code == 2
@@ -165,6 +167,7 @@ def test_rows_that_a_person_vouches_for_go_on_once(folder: Path, lake: Lake, cal
     assert ledger(lake)[-1].evidence["reasons"] == {BIKERS: 1, TEMP: 1}
 
 
+@pytest.mark.slow
 def test_a_corrected_delivery_settles_a_row(folder: Path, lake: Lake, call: Call) -> None:
     collect(folder, lake)
     more = (pl.col("bikers").cast(pl.Int64) + 1).cast(pl.String)  # so that the batch is not held
@@ -180,6 +183,7 @@ def test_a_corrected_delivery_settles_a_row(folder: Path, lake: Lake, call: Call
     assert sorted(rows.filter(pl.col("bikers") < 0)[BATCH]) == [1, 2]
 
 
+@pytest.mark.slow
 def test_rows_that_went_on_stand_in_the_ledger_also_after_a_kill(
     folder: Path, lake: Lake, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +197,7 @@ def test_rows_that_went_on_stand_in_the_ledger_also_after_a_kill(
     assert entries(lake) == [("released", 3, getpass.getuser())]
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_cleaning_set_apart_waits_for_it(
     folder: Path, lake: Lake, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +231,7 @@ def test_a_row_is_repaired_as_any_other(folder: Path, lake: Lake, call: Call) ->
     assert quarantine.REASONS not in odd.columns
 
 
+@pytest.mark.slow
 def test_a_cleaning_step_may_read_a_column_that_came_after_a_row_was_set_apart(
     folder: Path, lake: Lake, call: Call
 ) -> None:

@@ -114,6 +114,7 @@ def test_every_threshold_is_proved() -> None:
         quick.predict(rows[:, :4])
 
 
+@pytest.mark.slow
 def test_hundreds_of_trees_are_added_in_their_order() -> None:
     booster = learn(rounds=700, objective="regression", learning_rate=0.5, scale=1e6)
     quick = QuickScorer.of(booster.model_to_string())
@@ -180,6 +181,7 @@ def test_too_large_a_table_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     assert QuickScorer.of(text) is None
 
 
+@pytest.mark.slow
 def test_the_quicker_one_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     text = learn(rounds=300, objective="binary").model_to_string()
     seconds = iter([1.0, 2.0, 2.0, 1.0, 2.0, 1.0, 1.0, 2.0])
@@ -214,6 +216,7 @@ numbers = st.one_of(
 )
 
 
+@pytest.mark.slow
 @examples(300)
 @given(st.lists(st.lists(numbers, min_size=1, max_size=40, unique=True), min_size=1, max_size=4), st.data())
 def test_places_are_those_bisection_finds(thresholds: list[list[float]], data: Any) -> None:

@@ -59,6 +59,7 @@ def test_a_line_is_found_and_a_falling_one_only_moves() -> None:
     assert falling.many(scores).mean() == pytest.approx((10 - scores).mean())
 
 
+@pytest.mark.slow
 def test_a_level_is_answered_by_the_same_model_as_well_as_by_a_new_one_and_none_is_learnt(
     make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_level_is_answered_by_the_same_model_as_well_as_by_a_new_one_and_none_
     bundle.prove()
 
 
+@pytest.mark.slow
 def test_rows_of_before_labels_moved_teach_no_calibration(make_use_case: Make, tmp_path: Path) -> None:
     usecase = load_use_case(str(make_use_case()))
     champion = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "champion")[0]
@@ -115,6 +117,7 @@ def rmse(bundle: Bundle, frame: pl.DataFrame, usecase: LoadedUseCase) -> float:
     return score("rmse", score_rows(frame, usecase.spec, (), bundle.predict(frame, repaired=True)))
 
 
+@pytest.mark.slow
 def test_a_recalibrated_model_is_recalibrated_from_its_own_scores(make_use_case: Make, tmp_path: Path) -> None:
     usecase = load_use_case(str(make_use_case(changes={**CLASSIFIER, "model.calibration": "platt"})))
     frame = rows(usecase, "2011-05-01")
@@ -130,6 +133,7 @@ def test_a_recalibrated_model_is_recalibrated_from_its_own_scores(make_use_case:
     assert not np.array_equal(champion.predict(later), bundle.predict(later))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_recalibrated_is_said(make_use_case: Make, tmp_path: Path) -> None:
     usecase = load_use_case(str(make_use_case()))
     champion, frame = champion_of(usecase, tmp_path / "champion"), rows(usecase, "2011-06-01")
@@ -197,6 +201,7 @@ def test_a_recalibration_that_moves_no_level_is_refused(
         load_use_case(str(make_use_case(changes={**changes, **allowed})))
 
 
+@pytest.mark.slow
 def test_a_model_goes_on_from_where_it_learnt_and_not_from_where_its_calibration_did(
     make_use_case: Make, tmp_path: Path
 ) -> None:
@@ -224,6 +229,7 @@ def test_a_model_goes_on_from_where_it_learnt_and_not_from_where_its_calibration
     ] * 3  # rows new to the model, not to the last step
 
 
+@pytest.mark.slow
 def test_what_nobody_knows_of_an_older_champion_nobody_knows_of_what_is_recalibrated_from_it(
     make_use_case: Make, tmp_path: Path
 ) -> None:
@@ -242,6 +248,7 @@ def test_what_nobody_knows_of_an_older_champion_nobody_knows_of_what_is_recalibr
             assert ("was recalibrated before it was kept up to when its model learnt" in why) is (name == "older")
 
 
+@pytest.mark.slow
 def test_what_a_recalibrated_bundle_is_held_against_are_the_rows_of_its_model_and_labels_of_its_level(
     make_use_case: Make, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_what_cannot_be_drawn_says_so_without_a_value(tmp_path: Path, value: flo
     assert "e+300" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_what_a_report_says_of_drift_is_what_was_measured(tmp_path: Path) -> None:
     moved = REFERENCE.with_columns(pl.col("x") + 5)
     measured = {"x": ColumnVerdict(0.02, drifted=False), "kind": ColumnVerdict(0.3, drifted=True)}

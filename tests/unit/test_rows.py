@@ -59,6 +59,7 @@ def objects(done: Result) -> list[dict[str, object]]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_newest_rows_are_shown_and_how_many_there_are(make_use_case: Make, home: Path, call: Call) -> None:
     folder = make_use_case()
     lake = collected(folder, home)
@@ -155,6 +156,7 @@ def test_quarantined_rows_come_with_their_reasons(make_use_case: Make, home: Pat
     assert (row["bikers"], row["_reasons"]) == (-4, "expect_column_values_to_be_between(bikers)")
 
 
+@pytest.mark.slow
 def test_nothing_personal_comes_out(make_use_case: Make, home: Path, call: Call) -> None:
     folder = make_use_case(changes={"personal": {"email": "hash", "phone": "drop"}})
     edit(folder, lambda f: f.with_columns(email=pl.lit("ann@example.org"), phone=pl.lit("0171")))
@@ -181,6 +183,7 @@ def test_a_column_declared_personal_after_it_was_collected_is_left_out(
     assert call(str(folder), "raw", "--where", "email != ''").exit_code == 1
 
 
+@pytest.mark.slow
 def test_journaled_rows_are_columns_beside_what_was_answered(
     make_use_case: Make, home: Path, call: Call, tmp_path: Path
 ) -> None:

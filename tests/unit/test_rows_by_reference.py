@@ -54,6 +54,7 @@ def test_a_scan_is_what_reading_gives_and_reads_the_columns_it_is_asked_for(job:
     assert few.collect()["hum"].to_list() == job.known.rows("raw").filter(pl.col("hum") > 0.5)["hum"].to_list()
 
 
+@pytest.mark.slow
 def test_a_decision_loads_no_model(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert released_champion(job) is None
     bundle, _, _ = released(job.usecase, training_rows(job.known.labelled()), tmp_path / "bundle")

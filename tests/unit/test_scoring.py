@@ -136,6 +136,7 @@ def test_an_editor_takes_what_is_read(written: dict[str, object], taken: bool) -
         TypeAdapter(Drift).validate_json(json.dumps(written))
 
 
+@pytest.mark.slow
 def test_check_refuses_a_score_that_fits_no_column(
     make_use_case: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

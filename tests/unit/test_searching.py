@@ -188,6 +188,7 @@ def test_of_trials_the_best_alone_stays_on_disk_and_of_a_killed_one_what_it_goes
     assert len(found) == 1  # of its own, before it was killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{"model.seed": 7}, {"evaluation.threshold": 0.3}, {"model.weights": {"column": "temp"}}]
 )

@@ -231,6 +231,7 @@ def answering(state: Answering) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
 
 
+@pytest.mark.slow
 def test_a_burst_and_an_outage_are_findings_of_what_is_served_and_end_by_themselves(
     home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +333,7 @@ USUAL = Counted(1000, 1000, {"bad_request": 80})
 """Of a service of which eight in a hundred requests are ever refused."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("refused", "ends"), [(9, True), (40, False)])
 def test_a_burst_is_held_against_the_day_before_it_also_when_that_is_no_longer_kept(
     home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, refused: int, ends: bool
@@ -380,6 +382,7 @@ def test_a_burst_whose_finding_is_of_before_that_was_kept_is_held_against_the_ol
     assert is_burst(Counted(100, errors={"bad_request": 9}), Counted(), stands=True)  # as it was without that day
 
 
+@pytest.mark.slow
 def test_what_stands_of_a_use_case_that_is_not_served_any_more_ends(
     home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

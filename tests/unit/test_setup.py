@@ -273,6 +273,7 @@ def test_a_bare_environment_has_no_torch(environment: Path) -> None:
     assert not [each for each in asked if "torch" in each or "--compile-bytecode" in each]
 
 
+@pytest.mark.slow
 def test_an_environment_of_another_python_is_not_taken_for_the_one_asked_for(environment: Path) -> None:
     other = environment.parent / "other"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -40,6 +40,7 @@ def odds_of(values: np.ndarray, reference: int, rules: Rules) -> np.ndarray:
     return np.array(odds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["independent", "dependent", "heavy"])
 def test_unchanged_streams_seldom_ring_and_changed_ones_do(kind: str) -> None:
     random = np.random.default_rng(11)
@@ -69,6 +70,7 @@ def test_one_stream_is_judged_as_among_many() -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
+@pytest.mark.slow
 @examples(8)
 @given(
     st.integers(0, 2**32),
@@ -143,6 +145,7 @@ def test_more_columns_need_greater_odds() -> None:
     assert looks_needed(0.125, 2000, Rules(columns=20)) > looks_needed(0.125, 2000, Rules())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_found_within_a_year_is_said() -> None:
     values = autoregressive(np.random.default_rng(2), (720, 1), 0.99)[:, 0]
     assert Stream(values, HOURS[:720], Rules()).looks_needed() is None

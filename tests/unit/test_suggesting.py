@@ -232,6 +232,7 @@ def call(folder: Path, lake: Lake) -> Call:
     return run
 
 
+@pytest.mark.slow
 def test_what_would_have_been_wrong_is_left_out_and_the_rest_is_written_once(
     folder: Path, lake: Lake, call: Call
 ) -> None:
@@ -276,6 +277,7 @@ def test_what_would_have_been_wrong_is_left_out_and_the_rest_is_written_once(
     assert "nothing to propose" in call("suggest").output
 
 
+@pytest.mark.slow
 def test_batches_are_parts_once_there_are_eight(folder: Path, lake: Lake, call: Call) -> None:
     usecase = load_use_case(str(folder))
     for day in ("02-01", "02-08", "02-15", "02-22", "03-01", "03-08", "03-15", "03-22"):

@@ -104,6 +104,7 @@ def test_both_families_learn_save_and_predict_alike_everywhere(
     np.testing.assert_array_equal(loaded.predict(frame.select(columns).to_pandas()), bundle.predict(frame))
 
 
+@pytest.mark.slow
 def test_the_same_rows_make_the_same_bundle(make_use_case: Make, tmp_path: Path) -> None:
     usecase = load_use_case(str(make_use_case()))
     frame = rows(usecase, "2011-03-01")

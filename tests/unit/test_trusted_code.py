@@ -90,6 +90,7 @@ def test_nothing_runs_before_it_is_trusted(folder: Path, lake: Lake) -> None:
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.slow
 def test_what_was_trusted_runs_until_it_changes(folder: Path, lake: Lake) -> None:
     added = call("add", "--trust", str(folder))
     assert added.exit_code == 0, added.output

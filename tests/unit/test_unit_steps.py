@@ -108,6 +108,7 @@ def test_rows_once_a_day_are_judged_by_how_far_they_are_wont_to_go(rows: int, wh
         assert units(before, now) == []
 
 
+@pytest.mark.slow
 def test_no_month_of_bikes_is_in_another_unit() -> None:
     frame = pl.read_csv(BIKES / "data" / "weather.csv.gz", try_parse_dates=True).sort("time").drop_nulls()
     seconds, months = frame["time"].dt.epoch("s").to_numpy().astype(float), frame["time"].dt.month().to_numpy()

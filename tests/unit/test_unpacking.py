@@ -225,6 +225,7 @@ def test_a_table_that_ends_its_reader_is_refused_and_the_next_one_read(
         assert unpacked(unpacker, written(GOOD, "arrow stream"), "arrow stream") == expected
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_gone_is_started_again(unpacker: Unpacker, monkeypatch: pytest.MonkeyPatch) -> None:
     table = written(GOOD, "parquet")
     assert unpacked(unpacker, table)
@@ -248,6 +249,7 @@ def test_a_reader_that_does_not_start_is_no_fault_of_the_table(
         unpacked(unpacker, written(GOOD, "parquet"))
 
 
+@pytest.mark.slow
 def test_what_a_table_may_take_is_bounded(unpacker: Unpacker) -> None:
     zeros = pl.DataFrame({"x": pl.zeros(40_000_000, eager=True)})  # 320 MB in one page, of some kilobytes
     bomb = written(zeros, "parquet", compression="zstd", row_group_size=len(zeros), data_page_size=2**30)

@@ -149,6 +149,7 @@ def test_a_key_that_is_no_number_is_refused(pumps: Pumps) -> None:
     pumps.refuses("integer in the column 'pump'.* 1 of 200 values", columns="columns: {pump: {type: integer}}")
 
 
+@pytest.mark.slow
 def test_rows_of_a_joined_source_are_set_apart_and_more_than_one_in_a_hundred_hold_the_batch(
     make_use_case: Make, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def declared(make: Make, name: str, **model: object) -> LoadedUseCase:
     return load_use_case(str(make(name, changes={"evaluation.min_rows": 100, **changes})))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidate", [TREES, pytest.param(NETWORK, marks=needs_torch)], ids=["trees", "network"])
 def test_the_champion_goes_on_with_what_is_new(
     make_use_case: Make, tmp_path: Path, candidate: dict[str, object]
@@ -58,6 +59,7 @@ def test_the_champion_goes_on_with_what_is_new(
         assert trees == [40, 80]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("then", "why"),
     [
@@ -121,6 +123,7 @@ def test_an_edited_formula_starts_cold_and_so_does_a_champion_of_which_it_is_not
     assert with_declaration(None, before) is None
 
 
+@pytest.mark.slow
 @needs_torch
 def test_weights_that_do_not_fit_start_cold_and_end_nothing(make_use_case: Make, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
@@ -137,6 +140,7 @@ def test_weights_that_do_not_fit_start_cold_and_end_nothing(make_use_case: Make,
     assert "weights of the same layers to go on from" in judged.trained.start.why
 
 
+@pytest.mark.slow
 def test_a_calibrated_champion_is_held_against_a_calibrated_warm_model(
     make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_where_the_world_turned_only_what_came_since_is_learnt_from(make_use_cas
     assert learnt_by(bundle, frame.reverse(), usecase.spec)["time"].equals(kept["time"])
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_choice_and_candidates_share_it(make_use_case: Make) -> None:
     usecase = declared(make_use_case, **{"model.candidates": [LINEAR, TREES]})
     frame = turned(rows(usecase, "2011-06-01"), "2011-04-01")
@@ -94,6 +95,7 @@ def test_among_equals_and_where_nothing_else_can_be_learnt_from_it_is_everything
     assert choose_window(few, usecase.spec, metric, only_of_many).words == ""
 
 
+@pytest.mark.slow
 def test_a_trial_learns_from_as_much_as_a_turn_would(make_use_case: Make, tmp_path: Path) -> None:
     usecase = declared(make_use_case)
     everything = expanding(usecase.spec)

@@ -105,6 +105,7 @@ def test_what_features_add_starts_from_the_average_training_row(tmp_path: Path) 
     assert XGBoost.load(tmp_path).contributions(row)[0, -1] < 145.0, "of a row of zeros"
 
 
+@pytest.mark.slow
 def test_what_it_learnt_is_run_where_it_is_not_installed(tmp_path: Path) -> None:
     train = rows("regression")
     found = fitted(train)
