@@ -109,6 +109,7 @@ FAMILIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", ["binary_classification", "multiclass_classification"])
 def test_each_family_learns_by_weight_and_says_what_is_met(make_use_case: Make, family: Family, task: str) -> None:
@@ -130,6 +131,7 @@ def test_each_family_learns_by_weight_and_says_what_is_met(make_use_case: Make, 
     assert np.abs(fitted.predict(each) - fitted.model.predict(each)).max() > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibration", [None, "platt"])
 def test_the_correction_is_in_the_bundle_behind_the_model_and_before_the_calibration(
     make_use_case: Make, tmp_path: Path, calibration: str | None

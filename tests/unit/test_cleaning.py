@@ -28,6 +28,7 @@ def both(folder: Path, lake: Lake, as_of=AS_OF):
     return clean_batches(usecase, lake)
 
 
+@pytest.mark.slow
 def test_good_rows_pass_and_twice_changes_nothing(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     first, again = both(folder, lake), both(folder, lake)
@@ -55,6 +56,7 @@ def test_failing_rows_go_to_quarantine_with_all_their_reasons(make_use_case: Mak
     assert instant("2011-01-05T10:00:00") not in lake.scan("clean").collect()["time"].to_list()
 
 
+@pytest.mark.slow
 def test_a_broken_batch_is_held_and_a_corrected_one_heals(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case(changes={"collection.lookback": "1d"})
     whole = pl.read_csv(folder / "data" / "rides.csv.gz", infer_schema=False)
@@ -79,6 +81,7 @@ def test_a_broken_batch_is_held_and_a_corrected_one_heals(make_use_case: Make, l
     assert Known(lake, spec, AS_OF).rows().height == 688
 
 
+@pytest.mark.slow
 def test_a_held_batch_goes_on_once_somebody_vouches_for_it_and_what_comes_later_is_judged_by_itself(
     make_use_case: Make, lake: Lake
 ) -> None:

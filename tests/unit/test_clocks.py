@@ -132,6 +132,7 @@ def test_in_containers_what_goes_by_the_clock_is_watched_and_started_anew(servic
     assert server["restart"] == "unless-stopped"
 
 
+@pytest.mark.slow
 def test_a_runner_that_ends_leaves_no_process_that_waits() -> None:
     waits = "import time; print('waits', flush=True); time.sleep(600)"
     runs = (
@@ -487,6 +488,7 @@ def test_the_start_of_a_scheduled_run_is_a_plain_instant(zone: str | None) -> No
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]  # the third moves by half an hour
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("every", ["1h", "6h", "1d", "1w"])
 def test_every_hour_of_a_year_is_in_one_window_wherever_its_clock_is(

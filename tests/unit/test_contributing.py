@@ -49,6 +49,7 @@ def test_it_says_how_to_add_a_part_of_each_slot() -> None:
     assert [table for table in tables if f"`{table}`" not in TEXT] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "key", "name", "part"), PARTS)
 def test_one_module_and_one_line_are_a_part(
     table: str, key: str, name: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -153,6 +153,7 @@ def test_case_2_a_column_has_no_type_until_its_first_value(pumps: Pumps) -> None
     assert pumps.read()["note"].to_list() == [None] * 48 + ["ok"] * 24
 
 
+@pytest.mark.slow
 def test_case_3_a_new_column_is_kept_and_used_once_it_is_named(pumps: Pumps) -> None:
     pumps.put(HEAD + rows(300))
     pumps.collect()
@@ -644,6 +645,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_case_35_only_files_that_are_new_or_changed_are_read(pumps: Pumps, fetched: list[str]) -> None:
     def put(day: int, content: str) -> None:
         pumps.put(content, f"in/{day:02d}.csv")
@@ -804,6 +806,7 @@ def test_case_20_a_bound_that_is_no_instant_is_a_problem_with_its_line(pumps: Pu
         clean_batches(load_use_case(str(pumps.folder)), pumps.lake)
 
 
+@pytest.mark.slow
 def test_case_23_a_million_failing_rows_are_held_and_counted(pumps: Pumps) -> None:
     pumps.put(HEAD + row(0))
     pumps.collect()
@@ -827,6 +830,7 @@ def test_case_13_check_counts_what_is_no_number(pumps: Pumps, check) -> None:
     assert "1 of 49 values that are none, the first in row 49" in found.found
 
 
+@pytest.mark.slow
 def test_cases_32_and_33_check_takes_a_sample_over_all_rows_and_says_so(pumps: Pumps, check) -> None:
     lines = (f"{at},north,{at % 7 if at == 11_999 else ''},{at % 5 == 0:d},note {at}\n" for at in range(12_000))
     start = datetime(2024, 1, 1, tzinfo=UTC)
@@ -882,6 +886,7 @@ def test_case_25_a_name_in_backticks_is_shown_in_what_is_refused() -> None:
         parse_expression("`a b`(1)")
 
 
+@pytest.mark.slow
 def test_case_25_columns_of_any_name_are_drawn_and_described(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     frame = pl.DataFrame(

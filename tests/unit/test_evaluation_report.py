@@ -110,6 +110,7 @@ def test_bounds_are_wider_where_errors_come_in_blocks() -> None:
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
+@pytest.mark.slow
 def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_for(
     make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def ask(*words: str) -> Result:
     return CliRunner().invoke(main, list(words), prog_name="driftwheel")
 
 
+@pytest.mark.slow
 def test_evidence_is_written_signed_and_a_changed_byte_is_found(made: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "evidence"
     written = ask("evidence", "rentals", "--output", str(folder))
@@ -86,6 +87,7 @@ def test_evidence_is_written_signed_and_a_changed_byte_is_found(made: Bundle, tm
     assert "card.md was altered" in refused.output
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_finished_is_not_left_half_written(
     made: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

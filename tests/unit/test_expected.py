@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -54,15 +55,22 @@ def learnt(task: str, said: Array, label: Array, matrix: Array) -> Expectation:
     return Expectation.from_dict(json.loads(to_json(found.to_dict())))  # as a bundle keeps it
 
 
-BINARY = learnt("binary_classification", *classified(4000, 0))
-NUMBERS = learnt("regression", *measured(4000, 0))
+@functools.cache
+def binary() -> Expectation:
+    """What a bundle knows of 4,000 rows; learnt by the first test that asks."""
+    return learnt("binary_classification", *classified(4000, 0))
+
+
+@functools.cache
+def numbers() -> Expectation:
+    return learnt("regression", *measured(4000, 0))
 
 
 @pytest.mark.parametrize("metric", ["brier", "log_loss", "roc_auc", "accuracy", "f1", "average_precision"])
 @pytest.mark.parametrize("shift", [0.0, 0.7])
 def test_drawn_labels_give_the_metric_whatever_it_is(metric: str, shift: float) -> None:
     said, label, matrix = classified(20_000, 1, shift=shift)
-    found = estimate(metric, BINARY, said, matrix, np.full(len(label), np.nan))
+    found = estimate(metric, binary(), said, matrix, np.full(len(label), np.nan))
     truth = score(metric, Scored(label, said))
     assert found.value == pytest.approx(truth, rel=0.08)
     assert found.low < truth < found.high
@@ -73,7 +81,7 @@ def test_drawn_labels_give_the_metric_whatever_it_is(metric: str, shift: float) 
 @pytest.mark.parametrize("shift", [0.0, 0.3])
 def test_the_size_of_errors_is_learnt_from_the_features(metric: str, shift: float) -> None:
     said, label, matrix = measured(20_000, 1, shift=shift)
-    found = estimate(metric, NUMBERS, said, matrix, np.full(len(label), np.nan))
+    found = estimate(metric, numbers(), said, matrix, np.full(len(label), np.nan))
     truth = score(metric, Scored(label, said))
     assert found.value == pytest.approx(truth, rel=0.15)
     assert found.low < truth < found.high
@@ -85,23 +93,24 @@ def test_few_labels_move_the_estimate_towards_the_truth_and_all_of_them_are_it()
     apart, wide = [], []
     for known in (0, 40, 400, 2000):
         seen = np.where(np.arange(2000) < known, label, np.nan)
-        found = estimate("rmse", NUMBERS, said, matrix, seen)
+        found = estimate("rmse", numbers(), said, matrix, seen)
         assert found.labels == known
         apart.append(abs(np.log(found.value / truth)))
         wide.append(found.high - found.low)
     assert apart[0] > apart[1] > apart[2] > apart[3]
     assert apart[3] == pytest.approx(0.0, abs=1e-9)
     assert wide[0] > wide[1] > wide[2] > wide[3]
-    assert found.before.value == estimate("rmse", NUMBERS, said, matrix, np.full(2000, np.nan)).value
+    assert found.before.value == estimate("rmse", numbers(), said, matrix, np.full(2000, np.nan)).value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["brier", "roc_auc"])
 def test_a_handful_of_labels_does_not_move_what_is_drawn(metric: str) -> None:
     said, label, matrix = classified(4000, 2)
-    without = estimate(metric, BINARY, said, matrix, np.full(4000, np.nan))
+    without = estimate(metric, binary(), said, matrix, np.full(4000, np.nan))
     for known in (1, 2, 3, 5):
         seen = np.where(np.arange(4000) < known, label, np.nan)
-        found = estimate(metric, BINARY, said, matrix, seen)
+        found = estimate(metric, binary(), said, matrix, seen)
         assert found.drawn == pytest.approx(without.drawn)
         assert asdict(found.before) == pytest.approx(asdict(without.before))
         assert found.value == pytest.approx(without.value, rel=0.2)
@@ -110,13 +119,13 @@ def test_a_handful_of_labels_does_not_move_what_is_drawn(metric: str) -> None:
 def test_windows_that_came_set_the_level_and_the_width() -> None:
     said, _, matrix = measured(1000, 3)
     unknown = np.full(1000, np.nan)
-    plain = estimate("rmse", NUMBERS, said, matrix, unknown, champion="b")
+    plain = estimate("rmse", numbers(), said, matrix, unknown, champion="b")
     steady = [Earlier("b", 1.0, 1.5)] * 12
-    moved = estimate("rmse", NUMBERS, said, matrix, unknown, champion="b", earlier=steady)
+    moved = estimate("rmse", numbers(), said, matrix, unknown, champion="b", earlier=steady)
     assert moved.drawn == plain.drawn
     assert moved.value / plain.value == pytest.approx(1.5, rel=0.1)
     jumping = [Earlier("b", 1.0, 3.0 ** (-1) ** place) for place in range(12)]
-    assert _width(estimate("rmse", NUMBERS, said, matrix, unknown, champion="b", earlier=jumping)) > _width(plain)
+    assert _width(estimate("rmse", numbers(), said, matrix, unknown, champion="b", earlier=jumping)) > _width(plain)
     assert _width(moved) < _width(plain)
 
 
@@ -128,7 +137,7 @@ def _width(found: object) -> float:
 def test_a_share_lies_between_nothing_and_all(metric: str) -> None:
     said, label, matrix = classified(40, 5)
     jumping = [Earlier("b", 1.0, 9.0 ** (-1) ** place) for place in range(4)]
-    found = estimate(metric, BINARY, said, matrix, label * np.nan, champion="b", earlier=jumping)
+    found = estimate(metric, binary(), said, matrix, label * np.nan, champion="b", earlier=jumping)
     assert 0.0 <= found.low <= found.value <= found.high <= 1.0
 
 
@@ -139,7 +148,7 @@ def test_the_newest_hundred_windows_set_it() -> None:
     older = [Earlier("b", 1.0, 50.0)] * 30
 
     def estimated(earlier: list[Earlier]) -> object:
-        return estimate("rmse", NUMBERS, said, matrix, nothing, champion="b", earlier=earlier)
+        return estimate("rmse", numbers(), said, matrix, nothing, champion="b", earlier=earlier)
 
     assert estimated([*older, *newest]) == estimated(newest)
     assert estimated([*newest, *older]) != estimated(newest)
@@ -147,12 +156,13 @@ def test_the_newest_hundred_windows_set_it() -> None:
 
 def test_the_same_seed_gives_the_same_and_another_a_little_else() -> None:
     said, label, matrix = classified(500, 4)
-    one, same, other = (estimate("brier", BINARY, said, matrix, label * np.nan, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (estimate("brier", binary(), said, matrix, label * np.nan, seed=seed) for seed in (1, 1, 2))
     assert one == same
     assert one.value != other.value
     assert one.value == pytest.approx(other.value, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_bundle_keeps_it_and_one_from_before_has_none(make_use_case: Callable[..., Path], tmp_path: Path) -> None:
     usecase = load_use_case(str(make_use_case()))
     bundle, judged, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "b")
@@ -169,18 +179,18 @@ def test_a_planted_concept_is_not_trusted_and_rows_as_before_are() -> None:
     for worse in (1.0, 1.5):
         said, label, matrix = measured(1000, 5, worse=worse)
         seen = np.where(np.arange(1000) % 5 == 0, label, np.nan)  # 200 of them
-        trusted.append(estimate("rmse", NUMBERS, said, matrix, seen))
+        trusted.append(estimate("rmse", numbers(), said, matrix, seen))
     assert [each.trusted for each in trusted] == [True, False]
     assert "labels that came" in trusted[1].why
     said, label, matrix = classified(1000, 6)
     seen = np.where(np.arange(1000) % 5 == 0, 1 - label, np.nan)
-    assert not estimate("brier", BINARY, said, matrix, seen).trusted
+    assert not estimate("brier", binary(), said, matrix, seen).trusted
 
 
 def test_rows_beyond_the_known_range_are_not_trusted() -> None:
     said, _, matrix = measured(500, 7)
     matrix[:, 0] += 50
-    found = estimate("rmse", NUMBERS, said, matrix, np.full(500, np.nan))
+    found = estimate("rmse", numbers(), said, matrix, np.full(500, np.nan))
     assert not found.trusted
     assert "beyond the range" in found.why
     assert math.isfinite(found.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
@@ -38,14 +39,18 @@ def learnt(said: Array, label: Array, matrix: Array) -> Expectation:
     return Expectation.from_dict(json.loads(to_json(found.to_dict())))  # as a bundle keeps it
 
 
-KNOWN = learnt(*classified(8000, 8))
+@functools.cache
+def expectation() -> Expectation:
+    """What a bundle knows of 8,000 rows; learnt by the first test that asks."""
+    return learnt(*classified(8000, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("shift", [0.0, 0.7])
 def test_drawn_classes_give_the_metric_whatever_it_is(metric: str, shift: float) -> None:
     said, label, matrix = classified(8000, 1, shift=shift)
-    found = estimate(metric, KNOWN, said, matrix, np.full(len(label), np.nan))
+    found = estimate(metric, expectation(), said, matrix, np.full(len(label), np.nan))
     truth = score(metric, Scored(label, said))
     assert found.value == pytest.approx(truth, rel=0.08)
     assert found.low < truth < found.high
@@ -53,9 +58,9 @@ def test_drawn_classes_give_the_metric_whatever_it_is(metric: str, shift: float)
 
 
 def test_that_a_model_is_too_sure_of_itself_is_learnt() -> None:
-    assert KNOWN.classes == 4
-    assert KNOWN.line[-1] == pytest.approx(0.5, abs=0.05)  # it says the square of the chances
-    assert np.abs(KNOWN.line[:-1]).max() < 0.2
+    assert expectation().classes == 4
+    assert expectation().line[-1] == pytest.approx(0.5, abs=0.05)  # it says the square of the chances
+    assert np.abs(expectation().line[:-1]).max() < 0.2
 
 
 def test_of_two_classes_the_line_is_that_of_a_binary_model() -> None:
@@ -71,6 +76,7 @@ def test_of_two_classes_the_line_is_that_of_a_binary_model() -> None:
     assert several.covariance[-1] == pytest.approx(single.covariance[-1], rel=1e-6)  # variance of the slope
 
 
+@pytest.mark.slow
 def test_few_labels_move_the_estimate_and_all_of_them_are_the_metric() -> None:
     said, label, matrix = classified(2000, 3)
     worse = np.where(np.random.default_rng(0).random(2000) < 0.3, (label + 1) % 4, label)
@@ -78,13 +84,14 @@ def test_few_labels_move_the_estimate_and_all_of_them_are_the_metric() -> None:
     apart = []
     for known in (0, 40, 400, 2000):
         seen = np.where(np.arange(2000) < known, worse, np.nan)
-        found = estimate("log_loss", KNOWN, said, matrix, seen)
+        found = estimate("log_loss", expectation(), said, matrix, seen)
         assert found.labels == known
         apart.append(abs(np.log(found.value / truth)))
     assert apart[0] > apart[1] > apart[2] > apart[3]
     assert apart[3] == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_what_a_feature_says_beyond_the_probabilities_is_learnt() -> None:
     random = np.random.default_rng(4)
     flat, feature = np.full((3000, 3), 1 / 3), random.normal(size=(3000, 1))
@@ -95,13 +102,14 @@ def test_what_a_feature_says_beyond_the_probabilities_is_learnt() -> None:
     assert (drawn == label).mean() > 0.6  # a third by the probabilities alone
 
 
+@pytest.mark.slow
 def test_a_planted_concept_is_not_trusted_and_rows_as_before_are() -> None:
     said, label, matrix = classified(1000, 5)
     some = np.arange(1000) % 5 == 0  # 200 of them
     turned = np.where(matrix[:, 0] > 0, (label + 2) % 4, label)
     for metric in ("log_loss", "brier", "accuracy"):
-        assert estimate(metric, KNOWN, said, matrix, np.where(some, label, np.nan)).trusted
-        found = estimate(metric, KNOWN, said, matrix, np.where(some, turned, np.nan))
+        assert estimate(metric, expectation(), said, matrix, np.where(some, label, np.nan)).trusted
+        found = estimate(metric, expectation(), said, matrix, np.where(some, turned, np.nan))
         assert not found.trusted
         assert "labels that came" in found.why
 
@@ -109,7 +117,7 @@ def test_a_planted_concept_is_not_trusted_and_rows_as_before_are() -> None:
 def test_labels_of_a_class_that_was_never_seen_are_a_contradiction() -> None:
     said, label, matrix = classified(500, 6)
     label[::4] = 4.0  # the place after the last
-    found = estimate("log_loss", KNOWN, said, matrix, label)
+    found = estimate("log_loss", expectation(), said, matrix, label)
     assert found.value == pytest.approx(score("log_loss", Scored(label, said)))
     assert not found.trusted
     again = learn_expectation(
@@ -119,6 +127,7 @@ def test_labels_of_a_class_that_was_never_seen_are_a_contradiction() -> None:
     assert again.rows == 375  # nothing is known of such rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 30, 100])
 def test_many_classes_of_few_rows_are_drawn_in_bounds(classes: int) -> None:
     random = np.random.default_rng(7)
@@ -134,13 +143,13 @@ def test_many_classes_of_few_rows_are_drawn_in_bounds(classes: int) -> None:
 
 @pytest.mark.parametrize("rows", [0, 20])
 def test_rows_without_probabilities_are_said(rows: int) -> None:
-    found = estimate("log_loss", KNOWN, np.full((rows, 4), np.nan), np.zeros((rows, 2)), np.full(rows, np.nan))
+    found = estimate("log_loss", expectation(), np.full((rows, 4), np.nan), np.zeros((rows, 2)), np.full(rows, np.nan))
     assert found.value is None
     assert found.why
 
 
 def test_an_expectation_of_before_is_read() -> None:
-    content = {name: value for name, value in KNOWN.to_dict().items() if name != "classes"}
+    content = {name: value for name, value in expectation().to_dict().items() if name != "classes"}
     assert Expectation.from_dict(content).classes == 0
 
 

@@ -90,6 +90,7 @@ def talk() -> None:
         print("many words")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_output_that_has_no_room_is_no_fault_of_ours() -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
@@ -220,6 +221,7 @@ def _start(command: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_control_c_leaves_no_trace() -> None:
     with _start("hang") as process:
         assert process.stdout.readline() == "hanging\n"
@@ -228,6 +230,7 @@ def test_control_c_leaves_no_trace() -> None:
     assert (process.returncode, said) == (130, "interrupted\n")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_is_told_nothing() -> None:
     with _start("talk") as process:
         process.stdout.readline()

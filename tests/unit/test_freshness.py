@@ -74,6 +74,7 @@ def test_how_fresh_a_source_is_is_known_also_where_nothing_is_expected_of_it(tmp
     assert collected.newest == {"readings": instant("2024-01-01T23:00")}  # no outcome has come, and rooms tell no time
 
 
+@pytest.mark.slow
 def test_it_is_a_finding_that_ends_when_something_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
     pumps = Pumps(tmp_path / "pumps", FRESH[0])

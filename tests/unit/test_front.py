@@ -179,6 +179,7 @@ def test_servers_of_the_stack_must_prove_themselves_and_those_named_by_settings_
         refuse_strangers(Settings())
 
 
+@pytest.mark.slow
 def test_two_homes_that_want_one_port_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = any_port()
     homes = [settings_of(tmp_path / name, monkeypatch, port) for name in ("one home", "ünother")]

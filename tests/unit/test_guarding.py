@@ -107,6 +107,7 @@ def labelled(random: np.random.Generator, rows: int, better: float = 0.0) -> dic
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [200, 4000])
 def test_models_that_are_alike_do_not_lose_against_each_other(flights: LoadedUseCase, rows: int) -> None:
     random = np.random.default_rng(3)
@@ -114,6 +115,7 @@ def test_models_that_are_alike_do_not_lose_against_each_other(flights: LoadedUse
     assert lost <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 def test_a_few_positive_rows_are_no_doubtless_loss(flights: LoadedUseCase, paired: bool) -> None:
     random, lost = np.random.default_rng(5), 0

@@ -150,6 +150,7 @@ def test_the_bundle_says_which_of_its_columns_requests_carry(learnt: Learnt) -> 
     assert learnt.bundle.manifest == type(manifest).model_validate_json(manifest.model_dump_json())
 
 
+@pytest.mark.slow
 def test_requests_see_bit_by_bit_what_training_rows_do(learnt: Learnt, unhashed: pl.DataFrame) -> None:
     """Four days after its training, told of each row as it is known; who is asked about is hashed on the way."""
     later = NOW + timedelta(days=4)
@@ -172,6 +173,7 @@ def _body(rows: pl.DataFrame) -> bytes:
     return json.dumps({"dataframe_records": jsonable(rows)}).encode()
 
 
+@pytest.mark.slow
 def test_a_batch_is_predicted_as_requests_are(learnt: Learnt, unhashed: pl.DataFrame) -> None:
     later = learnt.job.moved(NOW + timedelta(days=4))
     keep_history(later, since=NOW)
@@ -192,6 +194,7 @@ def test_what_a_label_is_computed_from_is_known_no_sooner_than_it(make_use_case:
     assert [column.known_after.seconds for column in looked_back.values()] == [2 * 86400, 2 * 86400, 0]
 
 
+@pytest.mark.slow
 def test_what_a_client_sends_in_their_place_is_not_taken(learnt: Learnt, unhashed: pl.DataFrame) -> None:
     keep_history(learnt.job.moved(NOW + timedelta(days=4)), since=NOW)
     model = serve(Mounts(learnt.job.releases), "lagged")
@@ -205,6 +208,7 @@ def test_what_a_client_sends_in_their_place_is_not_taken(learnt: Learnt, unhashe
         assert [row.__getattribute__(model.reader.fields["newest"]) for row in rows] == expected["newest"].to_list()
 
 
+@pytest.mark.slow
 def test_what_is_not_collected_yet_or_was_never_seen_is_counted(learnt: Learnt, unhashed: pl.DataFrame) -> None:
     keep_history(learnt.job)
     model = serve(Mounts(learnt.job.releases), "lagged")
@@ -221,6 +225,7 @@ def test_what_is_not_collected_yet_or_was_never_seen_is_counted(learnt: Learnt, 
     assert counts == {"behind": 4, "unseen": 1, "before": 4}
 
 
+@pytest.mark.slow
 def test_the_service_reads_the_state_again_when_it_changed(
     learnt: Learnt, unhashed: pl.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,6 +245,7 @@ def test_the_service_reads_the_state_again_when_it_changed(
     assert "Collect again" in caplog.text
 
 
+@pytest.mark.slow
 def test_no_model_answers_before_its_history_is_there(learnt: Learnt) -> None:
     path = learnt.job.releases.history("lagged")
     path.unlink(missing_ok=True)
@@ -256,6 +262,7 @@ def without(path: Path, of: str) -> None:
     replace_file(path, to_bytes({key: each for key, each in from_bytes(path.read_bytes()).items() if key[0] != of}))
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_tried_again_until_it_is_whole(learnt: Learnt, unhashed: pl.DataFrame) -> None:
     path = learnt.job.releases.history("lagged")
     keep_history(learnt.job)
@@ -272,6 +279,7 @@ def test_a_damaged_state_is_tried_again_until_it_is_whole(learnt: Learnt, unhash
     assert ask(model, unhashed.head(1))["newest"].item() is not None
 
 
+@pytest.mark.slow
 def test_a_state_that_lacks_what_is_looked_back_at_is_not_taken(
     learnt: Learnt, unhashed: pl.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -330,6 +338,7 @@ def test_a_state_that_was_refused_is_read_again_once_it_or_what_is_needed_change
     assert not kept.is_stale()
 
 
+@pytest.mark.slow
 def test_who_explains_needs_all_that_is_looked_back_at(learnt: Learnt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explanations, "bound_memory", lambda _: None)
     monkeypatch.setattr(explainer, "MANY_SECONDS", 0.0)
@@ -484,6 +493,7 @@ def test_of_windows_no_more_is_read_for_the_state_than_they_hold(
     assert open_ < oldest, "the newest value may be however old"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [5, 40], ids=["a day later", "weeks later"])
 def test_what_was_collected_counts_and_not_who_writes_when(learnt: Learnt, unhashed: pl.DataFrame, days: int) -> None:
     """A deployment, or a collection whose batch is held, writes rows of four days after its training; no newer."""
@@ -557,6 +567,7 @@ def reading_none(usecase: LoadedUseCase, name: str = "lagged", **changes: Any) -
     return LoadedUseCase(plain, usecase.folder, usecase.suite, usecase.digest)
 
 
+@pytest.mark.slow
 def test_a_replay_brings_rows_ahead_for_a_champion_that_reads_earlier_ones(learnt: Learnt, tmp_path: Path) -> None:
     """The service keeps nothing of what is declared and read by no feature: it would be waited for in vain."""
     unread = reading_none(learnt.job.usecase, "unread")
@@ -573,6 +584,7 @@ def test_a_replay_brings_rows_ahead_for_a_champion_that_reads_earlier_ones(learn
     job.releases.forget(job.name)
 
 
+@pytest.mark.slow
 def test_rows_brought_ahead_are_kept_once_from_the_oldest_that_is_sent_on(
     learnt: Learnt, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_an_interval_costs_at_most_three_microseconds_a_row() -> None:
     assert min(spent) < 3e-6
 
 
+@pytest.mark.slow
 def test_a_bundle_carries_its_intervals(make_use_case, tmp_path) -> None:
     usecase = load_use_case(str(make_use_case(changes={"evaluation.coverage": 0.8})))
     frame = rows(usecase, "2011-03-01")

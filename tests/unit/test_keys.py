@@ -69,6 +69,7 @@ ORDERS = st.lists(
 )
 
 
+@pytest.mark.slow
 @examples(60)
 @given(ORDERS)
 @example([("add", "app"), ("remove", "app"), ("remove", "platform")])

@@ -105,6 +105,7 @@ def outcomes(delays: dict[int, float], value: int | None = None) -> pl.DataFrame
     )
 
 
+@pytest.mark.slow
 @examples(15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_at_each_instant_exactly_the_labels_are_known_that_had_come_by_then(
@@ -286,6 +287,7 @@ def test_a_table_without_the_label_names_what_is_there(tmp_path: Path) -> None:
         pumps.collect(10)
 
 
+@pytest.mark.slow
 def test_it_is_checked_and_learnt_from_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
     pumps = Pumps(tmp_path / "pumps")

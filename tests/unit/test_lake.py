@@ -225,6 +225,7 @@ def test_what_was_merged_a_week_ago_is_deleted_unless_a_training_set_may_refer_t
         assert lake.scan(table, version=1).collect().height == 4
 
 
+@pytest.mark.slow
 def test_versions_of_a_key_in_one_batch_keep_their_order_when_files_are_merged(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +270,7 @@ def test_another_that_commits_while_a_table_is_widened_is_the_only_one(
     assert lake.scan("raw").collect().sort("k").rows() == [(1, 6.0), (2, 7.5)]
 
 
+@pytest.mark.slow
 def test_entries_of_the_log_go_after_a_week_and_what_they_noted_stays(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

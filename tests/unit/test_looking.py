@@ -144,6 +144,7 @@ def some_predictions(chance: random.Random, today: float) -> pl.DataFrame:
     return predictions(f"{chance.random()}", days, chance.choice(["a", "b", "gone"]), served)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", ["1d", {"rows": 5}])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_look_from_a_watermark_finds_what_a_look_at_everything_does(
@@ -178,6 +179,7 @@ def test_a_look_from_a_watermark_finds_what_a_look_at_everything_does(
     assert one.database.measurements(one.name) == whole.database.measurements(whole.name)
 
 
+@pytest.mark.slow
 def test_a_look_at_nothing_new_reads_no_more_of_the_past(
     make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -202,6 +202,7 @@ def test_of_several_instants_the_earliest_is_the_clock_and_the_others_are_named(
     assert chosen(table(tmp_path, done=later), clock="done").clock.column == "done"
 
 
+@pytest.mark.slow
 def test_keys_are_an_identifier_or_the_clock_with_as_little_as_does(tmp_path: Path) -> None:
     assert chosen(table(tmp_path)).keys == ("at",)
     assert chosen(table(tmp_path, order_id=range(1000, 1700))).keys == ("order_id",)
@@ -332,6 +333,7 @@ def test_two_words_are_a_label_once_one_of_them_counts_as_one(values: list[str],
     assert chosen(profile, "label").target.positive == positive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("days", "rows", "every"), [(365, 300_000, "1mo"), (91, 4368, "1w"), (3, 5000, "1h"), (3650, 3650, "1y")]
 )
@@ -362,6 +364,7 @@ NAMES = st.text(
 )
 
 
+@pytest.mark.slow
 @examples(12)
 @given(names=st.lists(NAMES, min_size=2, max_size=2, unique_by=str.lower))
 def test_whatever_columns_are_called_the_use_case_is_valid(

@@ -20,10 +20,6 @@ from tasks.monitoring.workspace import drop_old_reports, keep_course, project_of
 from tasks.stores.measurements import Measurement
 from tests.pages import window as content_of
 
-with warnings.catch_warnings():  # of its own imports
-    warnings.simplefilter("ignore")
-    from evidently.ui.workspace import Workspace
-
 RANDOM = np.random.default_rng(5)
 REFERENCE = pl.DataFrame({"x": RANDOM.normal(size=500), "kind": RANDOM.choice(["a", "b"], 500)})
 
@@ -107,6 +103,9 @@ def window(day: int, **changes: Any) -> Measurement:
 
 
 def test_evidently_reads_the_course_and_its_dashboard_as_its_own(tmp_path: Path) -> None:
+    with warnings.catch_warnings():  # of its own imports
+        warnings.simplefilter("ignore")
+        from evidently.ui.workspace import Workspace
     kept = [window(day) for day in range(4)]
 
     project = keep_course(tmp_path, "u", "What is it?", kept, GREATER)
