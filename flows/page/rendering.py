@@ -88,8 +88,9 @@ def _stamp() -> str:
     return digest.hexdigest()[:10]
 
 
+@cache
 def environment() -> Environment:
-    """Return the templates, with what they are written by."""
+    """Return the templates, with what they are written by; a process compiles each once."""
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
