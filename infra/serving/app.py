@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.identity import PROOF
 from infra.serving.access import OPEN_PATHS, Access
 from infra.serving.admission import Limits
-from infra.serving.asgi import read_body, send_reply
+from infra.serving.asgi import ResponseInPieces, read_body, send_reply
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.bounded_connections import ConnectionLimits, Crowd
 from infra.serving.faults import trace
@@ -101,7 +101,11 @@ class Service:
         self.predictions = Predictions(mounts, journal, access, self.limits)
         inference = OpenInference(self.predictions, self._json, SERVICE_VERSION, self.status.can_answer)
         rest = Starlette(
-            routes=[
+            routes=[  # in turn held against each request: what is asked often stands first
+                Route("/{usecase}/explain", self._explain, methods=["POST"]),
+                Route("/{usecase}/feedback", self._feedback, methods=["POST"]),
+                Route("/explain", self._explain, methods=["POST"]),
+                Route("/feedback", self._feedback, methods=["POST"]),
                 Route("/livez", lambda _: PlainTextResponse("ok\n")),
                 Route("/ping", lambda _: PlainTextResponse("\n")),
                 Route("/health", lambda _: PlainTextResponse("OK\n")),
@@ -112,10 +116,6 @@ class Service:
                 Route("/openapi.json", self.status.openapi),
                 Route("/docs", self.status.docs),
                 Route("/journal/seal", self.status.seal, methods=["POST"]),
-                Route("/feedback", self._feedback, methods=["POST"]),
-                Route("/explain", self._explain, methods=["POST"]),
-                Route("/{usecase}/feedback", self._feedback, methods=["POST"]),
-                Route("/{usecase}/explain", self._explain, methods=["POST"]),
                 *inference.routes(),
             ],
             exception_handlers={HTTPException: _say_error, QueueFullError: _busy},
@@ -276,7 +276,7 @@ class Service:
         try:
             content, media = await self._body(request, mount, self.limits.body, *MEDIA.values())
             champion = mount.champion  # one from here on: it may be swapped while a body arrives
-            return Response(await self.predictions.explain(champion, content, media))
+            return ResponseInPieces(await self.predictions.explain(champion, content, media))
         except BadRequestError as error:
             mount.counters.error("bad_explain")
             return _refusal(error)

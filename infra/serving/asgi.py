@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.types import Receive, Send
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from infra.serving.bad_requests import BadRequestError
 from infra.serving.replies import SAFE_HEADERS, Reply, too_large
 
 JOINED_BYTES = 512 * 1024
 """A body from here on is joined beside the event loop: to have memory for 3 MB and copy them takes it 2 ms."""
+
+_SENT_BYTES = 16 * 1024
+
+
+class ResponseInPieces(Response):
+    """A large one, between whose pieces others have their turn: to hand 80 KB to the system takes 0.2 ms."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as Starlette calls it
+        """Send it as ASGI's messages."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body = memoryview(self.body)
+        while len(body) > _SENT_BYTES:
+            await send({"type": "http.response.body", "body": bytes(body[:_SENT_BYTES]), "more_body": True})
+            body = body[_SENT_BYTES:]
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": bytes(body)})
 
 
 def join(parts: list[bytes]) -> bytes:

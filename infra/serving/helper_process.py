@@ -6,6 +6,7 @@ It ends when whoever asks it closes the pipe, at the latest by ending.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import select
@@ -13,7 +14,7 @@ import selectors
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,8 @@ READY = b"ready\n"
 """What such a process says first where it is waited for."""
 _START_SECONDS = 60
 _NICENESS = 10
+_PIPE_BYTES = 256 * 1024
+"""What lies in a pipe at once, where the system lets it: most answers are read in one go."""
 
 
 class HelperProcess:
@@ -61,6 +64,8 @@ class HelperProcess:
             stderr=subprocess.DEVNULL,  # what ends it may be in what it was asked
             env={**os.environ, **self.environment},
         )
+        for pipe in (self.process.stdin, self.process.stdout):
+            _widen(_pipe(pipe).fileno())
 
     def wait_until_ready(self) -> None:
         """Wait for its first word.
@@ -70,37 +75,39 @@ class HelperProcess:
         RuntimeError
             If it ends instead, or takes a minute.
         """
-        process = self._started()
-        with self._patience(process, _START_SECONDS):
-            if _pipe(process.stdout).readline() != READY:
-                raise RuntimeError(f"{self.module} does not start: {process.wait()}")
+        said: bytes | None = None
+        with self._patience(_START_SECONDS) as until:
+            said = self._line(until)
+        if said != READY:
+            raise RuntimeError(f"{self.module} does not start: {self._started().wait()}")
 
-    def tell(self, question: bytes, body: bytes = b"") -> None:
-        """Send a question, a line, and what follows it."""
-        asking = _pipe(self._started().stdin)
+    def tell(self, question: bytes, body: bytes = b"", until: float | None = None) -> None:
+        """Send a question, a line, and what follows it; raises TimeoutError where it is not taken until then."""
+        asking = _pipe(self._started().stdin).fileno()
         with contextlib.suppress(BrokenPipeError):  # it ended, as the lack of an answer will say
-            asking.write(b"%s\n" % question)
-            asking.write(body)
-            asking.flush()
+            _write(asking, b"%s\n" % question, until)
+            _write(asking, body, until)
 
     def has_said(self) -> bool:
         """Whether an answer begins, or it ended: nobody waits for either then."""
-        poll = select.poll()  # takes any number of a file, other than select
-        poll.register(_pipe(self._started().stdout), select.POLLIN)
-        return bool(poll.poll(0))
+        try:
+            _wait(_pipe(self._started().stdout).fileno(), select.POLLIN, 0.0)
+        except TimeoutError:
+            return False
+        return True
 
     def answer(self, seconds: float) -> tuple[int, bytes] | None:
         """Wait for an answer, a number and some content; None where it ended instead, or was ended over it."""
-        process = self._started()
-        with self._patience(process, seconds):
-            return _answer(_pipe(process.stdout))
+        with self._patience(seconds) as until:
+            return self._answer(until)
+        return None
 
     def ask(self, question: bytes, body: bytes, seconds: float) -> tuple[int, bytes] | None:
         """Send a question and wait for its answer, as above."""
-        process = self._started()
-        with self._patience(process, seconds):
-            self.tell(question, body)
-            return _answer(_pipe(process.stdout))
+        with self._patience(seconds) as until:
+            self.tell(question, body, until)
+            return self._answer(until)
+        return None
 
     def stop(self) -> None:
         """End it, or wait until it ended by itself, and leave `process` to be asked how; nothing once it is closed."""
@@ -126,29 +133,64 @@ class HelperProcess:
         return self.process
 
     @contextlib.contextmanager
-    def _patience(self, process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
-        """Kill it where it takes longer."""
+    def _patience(self, seconds: float) -> Iterator[float]:
+        """Yield until when to wait, and kill it where it takes longer.
 
-        def give_up() -> None:
-            self.overdue = True
-            process.kill()
-
+        No timer's thread: each would take the interpreter from the event loop, twice for every question.
+        """
         self.overdue = False
-        timer = threading.Timer(seconds, give_up)
-        timer.start()
         try:
-            yield
-        finally:
-            timer.cancel()
+            yield time.monotonic() + seconds
+        except TimeoutError:
+            self.overdue = True
+            self._started().kill()
+
+    def _line(self, until: float) -> bytes:
+        """Read to the end of a line, and what came with it; or to the end of all."""
+        out, said = _pipe(self._started().stdout).fileno(), b""
+        while b"\n" not in said and (part := _read(out, until)):
+            said += part
+        return said
+
+    def _answer(self, until: float) -> tuple[int, bytes] | None:
+        line, _, content = self._line(until).partition(b"\n")
+        head = line.split()
+        if len(head) != 2:
+            return None
+        status, length = map(int, head)
+        out, parts, size = _pipe(self._started().stdout).fileno(), [content], len(content)
+        while size < length and (part := _read(out, until)):
+            parts.append(part)
+            size += len(part)
+        return (status, b"".join(parts)) if size == length else None
 
 
-def _answer(out: IO[bytes]) -> tuple[int, bytes] | None:
-    head = out.readline().split()
-    if len(head) != 2:
-        return None
-    status, length = map(int, head)
-    content = out.read(length)
-    return (status, content) if len(content) == length else None
+def _write(pipe: int, content: bytes, until: float | None) -> None:
+    os.set_blocking(pipe, False)  # else the system waits itself, for as long as nobody reads
+    rest = memoryview(content)
+    while rest:
+        try:
+            rest = rest[os.write(pipe, rest) :]
+        except BlockingIOError:
+            _wait(pipe, select.POLLOUT, until)
+
+
+def _read(pipe: int, until: float) -> bytes:
+    _wait(pipe, select.POLLIN, until)
+    return os.read(pipe, _PIPE_BYTES)
+
+
+def _wait(pipe: int, event: int, until: float | None) -> None:
+    poll = select.poll()  # takes any number of a file, other than select
+    poll.register(pipe, event)
+    if not poll.poll(None if until is None else max(0.0, until - time.monotonic()) * 1000):
+        raise TimeoutError
+
+
+def _widen(pipe: int) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a user has only so much for all pipes
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -207,6 +249,5 @@ def questions(idle_seconds: float) -> Iterator[bytes]:
 
 def reply(status: int, content: bytes) -> None:
     """Answer the last question."""
-    sys.stdout.buffer.write(b"%d %d\n" % (status, len(content)))
-    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.write(b"%d %d\n%s" % (status, len(content), content))  # at once: who asks wakes once
     sys.stdout.buffer.flush()

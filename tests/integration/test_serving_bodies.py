@@ -8,6 +8,7 @@ import gzip
 import html
 import http.client
 import io
+import itertools
 import json
 import os
 import re
@@ -436,3 +437,39 @@ def test_what_the_process_that_explains_was_asked_as_it_was_killed_is_answered_h
     assert second.stdin is not None
     second.stdin.close()  # as where whoever asks ended
     assert second.wait(60) == 0
+
+
+def test_a_large_explanation_is_sent_in_pieces_between_which_others_have_their_turn(made, tmp_path: Path) -> None:
+    body = json.dumps({"dataframe_records": sample(made, 100)}).encode()
+    pieces, turns = list[dict[str, Any]](), 0
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal turns
+        pieces.append(message | {"turns": turns})
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def ask() -> None:
+        async with service_in_process(made, tmp_path) as service:
+            headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+            scope = {"type": "http", "method": "POST", "path": "/rentals/explain", "headers": headers}
+            beside = asyncio.create_task(others())
+            await service({**scope, "query_string": b"", "http_version": "1.1"}, receive, send)
+            beside.cancel()
+
+    asyncio.run(ask())
+    start, *parts = pieces
+    whole = b"".join(part["body"] for part in parts)
+    assert start["status"] == 200
+    assert dict(start["headers"])[b"content-length"] == b"%d" % len(whole)
+    assert len(json.loads(whole)["explanations"]) == 100
+    assert len(parts) == -(-len(whole) // 16384) > 1
+    assert [part.get("more_body", False) for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert all(later["turns"] > earlier["turns"] for earlier, later in itertools.pairwise(parts))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,3 +151,78 @@ def test_memory_is_bounded_also_after_a_model_that_could_not_be_loaded(
     monkeypatch.setattr(explanations, "bound_memory", bounds.append)
     status, _ = Explanations().reply(ExplanationRequest(str(tmp_path / "none"), "0" * 64, "1", 9, None), b"")
     assert (status, bounds) == (FAILED, [None, MEMORY])
+
+
+# --- how it is asked --------------------------------------------------------------------------------------------------
+
+ECHO = """
+import sys
+for line in sys.stdin.buffer:
+    content = sys.stdin.buffer.read(int(line))
+    sys.stdout.buffer.write(b"7 %d\\n%s" % (len(content), content))
+    sys.stdout.buffer.flush()
+"""
+
+
+class Program(HelperProcess):
+    """Runs some lines of Python."""
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", self.module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[[str], HelperProcess]]:
+    made = list[HelperProcess]()
+
+    def start(program: str) -> HelperProcess:
+        made.append(Program(program))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+def test_more_than_a_pipe_holds_passes_whole_and_no_thread_is_begun_for_it(
+    run: Callable[[str], HelperProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(threading.Thread, "start")
+    asked = run(ECHO)
+    for size in (0, 1, 80_000, 5_000_000):
+        body = (b"%d," % size * (size // 2 + 1))[:size]
+        assert asked.ask(b"%d" % size, body, 60) == (7, body)
+    assert not asked.overdue
+    assert not asked.has_said()
+    asked.tell(b"3", b"abc")
+    assert asked.answer(60) == (7, b"abc")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import time; time.sleep(60)",  # reads nothing
+        "import sys, time; print('0 9', flush=True); time.sleep(60)",
+        "import sys, time; print('0', end='', flush=True); time.sleep(60)",
+    ],
+)
+def test_what_takes_too_long_to_read_or_to_answer_is_ended(run: Callable[[str], HelperProcess], program: str) -> None:
+    asked = run(program)
+    started = time.monotonic()
+    assert asked.ask(b"1000000", bytes(1_000_000), 0.3) is None
+    assert 0.3 <= time.monotonic() - started < 30
+    assert asked.overdue
+    assert asked.process is not None
+    assert asked.process.wait(60) == -signal.SIGKILL
+    assert asked.has_said()  # that it ended
+    assert asked.answer(60) is None
+    assert not asked.overdue
+
+
+def test_what_ends_over_a_question_is_not_waited_for(run: Callable[[str], HelperProcess]) -> None:
+    asked = run("import sys; sys.stdin.buffer.read(10); print('0 9')")
+    assert asked.ask(b"1000000", bytes(1_000_000), 60) is None
+    assert not asked.overdue
