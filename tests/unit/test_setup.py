@@ -293,7 +293,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("Makefile", "docker-compose.yml"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("images", "setup"):
-        shutil.copytree(ROOT / "infra" / name, tmp_path / "infra" / name)
+        shutil.copytree(ROOT / "infra" / name, tmp_path / "infra" / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
