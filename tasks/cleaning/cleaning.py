@@ -12,11 +12,13 @@ import polars as pl
 from expectations.errors import TurnTakenError
 from expectations.loading import LoadedUseCase
 from expectations.parts import Repaired
+from tasks.cleaning.duplicates import last_of_each
 from tasks.cleaning.judgement import judge
 from tasks.cleaning.repair import repair
 from tasks.cleaning.suite import Outcome
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import BATCH, UNREAD, Version
+from tasks.stores.memory import in_one_piece
 
 APPLICATION = "clean"
 REASONS = "_reasons"
@@ -79,11 +81,13 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
     spec = usecase.spec
     done = lake.transaction("clean", APPLICATION)
     set_apart = lake.transaction("quarantine", APPLICATION)
-    waiting = lake.collect("raw", lake.scan("raw").filter(pl.col(BATCH) > done)).sort(BATCH, maintain_order=True)
+    waiting = in_one_piece(lake.collect("raw", lake.scan("raw").filter(pl.col(BATCH) > done)))
+    if not waiting[BATCH].is_sorted():
+        waiting = waiting.sort(BATCH, maintain_order=True)
     if waiting.is_empty():
         return Cleaned(0, 0, (), (), {}, (), (), _version(lake), done)
     if done or waiting[BATCH].n_unique() > 1:  # of a key delivered again, only the newest version is judged
-        waiting = waiting.unique([*spec.keys], keep="last", maintain_order=True)
+        waiting = last_of_each(waiting, spec.keys)
     batch = int(waiting[BATCH].max())  # type: ignore[arg-type] # an integer column
     outcomes = judge(usecase, waiting)
     since = waiting.filter(pl.col(BATCH) > vouched)

@@ -25,22 +25,25 @@ _OF_NO_GAPS = frozenset({
 """Of one column, and not able to judge integers with gaps as such, or asking what pandas holds them as."""
 
 
-def to_pandas(rows: pl.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return rows as pandas has them, and with integers that stay such where some are missing.
+def to_pandas(rows: pl.DataFrame, *, exactly: bool) -> pd.DataFrame:
+    """Return rows as pandas has them.
 
-    The second is for expectations that `judges_exactly` is true of; where no integer is missing it is the first.
+    Parameters
+    ----------
+    exactly : bool
+        Whether integers stay such where some are missing, for expectations that `judges_exactly` is true of.
     """
     frame = rows.to_pandas(use_pyarrow_extension_array=False)
-    gaps = [name for name, dtype in rows.schema.items() if dtype.is_integer() and rows[name].null_count()]
-    if not gaps:
-        return frame, frame
+    if not exactly:
+        return frame
     whole = {
         name: pd.arrays.IntegerArray(
             rows[name].cast(pl.Int64).fill_null(0).to_numpy(writable=True), rows[name].is_null().to_numpy(writable=True)
         )
-        for name in gaps
+        for name, dtype in rows.schema.items()
+        if dtype.is_integer() and rows[name].null_count()
     }
-    return frame, frame.assign(**whole)
+    return frame.assign(**whole)
 
 
 def judges_exactly(expectation: str, arguments: Mapping[str, Any]) -> bool:

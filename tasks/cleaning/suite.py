@@ -5,15 +5,18 @@ Of Great Expectations' results only counts and row positions are taken: its comp
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import polars as pl
 
 from expectations.errors import ExpressionError, UseCaseError, UseCaseProblem
@@ -38,6 +41,8 @@ _OF_HEIGHT = "expect_table_row_count_"
 """How those of them begin that ask how many rows there are."""
 _SCHEMA_PATTERNS = frozenset({"pattern", "patternProperties"})
 _SCHEMA_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
+_MANY = 100_000
+"""Rows whose memory counts for more than the second or two that it takes to hold less of them at once."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Outcome:
 
 
 @cache
-def _batches() -> tuple[Any, tuple[type, ...]]:
+def _context() -> tuple[Any, tuple[type, ...]]:
     import great_expectations
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations import expectation
@@ -82,13 +87,23 @@ def _batches() -> tuple[Any, tuple[type, ...]]:
     context = great_expectations.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.enable_analytics(enable=False)
-    asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
     kinds = (
         expectation.ColumnMapExpectation,
         expectation.ColumnPairMapExpectation,
         expectation.MulticolumnMapExpectation,
     )
-    return asset.add_batch_definition_whole_dataframe("rows"), kinds
+    return context, kinds
+
+
+def _results_of(context: Any, frame: pd.DataFrame, suite: Any) -> list[Any]:  # noqa: ANN401 - theirs
+    """Hold a frame against a suite, by a source of its own: one keeps all it ever computed of columns in memory."""
+    source = context.data_sources.add_or_update_pandas("rows")
+    definition = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("rows")
+    results = definition.get_batch({"dataframe": frame}).validate(suite, result_format=_RESULTS).results
+    context.data_sources.delete("rows")
+    if len(frame) > _MANY:  # what computed refers to itself in rings, which would wait for the next collection
+        gc.collect()
+    return list(results)
 
 
 def describe(spec: ExpectationSpec) -> str:
@@ -225,20 +240,14 @@ def validate(usecase: LoadedUseCase, rows: pl.DataFrame) -> list[Outcome]:
     """
     if not usecase.suite:
         return []
-    definition, row_kinds = _batches()
+    context, row_kinds = _context()
     from great_expectations.core import ExpectationSuite
 
     suite = build_suite(usecase, rows.schema)
-    plain, exact = to_pandas(_read_of(rows, usecase.suite))
-    parts: dict[bool, list[Any]] = {False: [], True: []}
-    for item in suite.expectations:
-        spec = usecase.suite[item.meta["_position"]]
-        parts[exact is not plain and judges_exactly(spec.type, spec.kwargs)].append(item)
     results = []
-    for exactly, items in parts.items():
-        if items:
-            batch = definition.get_batch({"dataframe": exact if exactly else plain})
-            results += batch.validate(ExpectationSuite(usecase.name, items), result_format=_RESULTS).results
+    for (columns, exactly), items in _parted(suite.expectations, usecase.suite, rows).items():
+        frame = to_pandas(rows.select(columns or rows.columns[:1]), exactly=exactly)
+        results += _results_of(context, frame, ExpectationSuite(usecase.name, items))
     kinds = {item.meta["_position"]: type(item) for item in suite.expectations}
     found: dict[int, Outcome] = {}
     for item in results:
@@ -258,15 +267,31 @@ def validate(usecase: LoadedUseCase, rows: pl.DataFrame) -> list[Outcome]:
     return [found[position] for position in sorted(found)]
 
 
-def _read_of(rows: pl.DataFrame, suite: Sequence[ExpectationSpec]) -> pl.DataFrame:
-    """Leave out the columns that no expectation reads: pandas holds each text as an object of its own."""
-    read: set[str] = set()
-    for spec in suite:
-        named, counts = _columns_of(spec), spec.type.startswith(_OF_HEIGHT)
-        if spec.kwargs.get("row_condition") or (not counts and (not named or spec.type.startswith(_OF_TABLE))):
-            return rows
-        read |= {*named}
-    return rows.select([column for column in rows.columns if column in read] or rows.columns[:1])
+def _parted(
+    expectations: Sequence[Any], specs: Sequence[ExpectationSpec], rows: pl.DataFrame
+) -> dict[tuple[tuple[str, ...], bool], list[Any]]:
+    """Part expectations by the columns that they are given, and by whether these hold integers where some are missing.
+
+    Pandas holds each text as an object of its own, so no column is given that no expectation reads; of many rows, each
+    expectation is given those alone that it reads.
+    """
+    found: dict[tuple[tuple[str, ...], bool], list[Any]] = {}
+    read = {*chain.from_iterable(_read_by(spec, rows.columns) for spec in specs)}
+    gaps = any(dtype.is_integer() and rows[name].null_count() for name, dtype in rows.schema.items() if name in read)
+    for item in expectations:
+        spec = specs[item.meta["_position"]]
+        mine = {*_read_by(spec, rows.columns)} if len(rows) > _MANY else read
+        columns = tuple(column for column in rows.columns if column in mine)
+        found.setdefault((columns, gaps and judges_exactly(spec.type, spec.kwargs)), []).append(item)
+    return found
+
+
+def _read_by(spec: ExpectationSpec, present: Sequence[str]) -> Sequence[str]:
+    """Return the columns that an expectation reads, those that are absent among them."""
+    named, counts = _columns_of(spec), spec.type.startswith(_OF_HEIGHT)
+    if spec.kwargs.get("row_condition") or (not counts and (not named or spec.type.startswith(_OF_TABLE))):
+        return present
+    return named
 
 
 def _exception(info: dict[str, Any]) -> str | None:

@@ -183,8 +183,10 @@ class FeatureProgram:
 
 def matrix_of(frame: pl.DataFrame, features: Sequence[str]) -> Matrix:
     """Return columns as a matrix of float64, missing values as NaN."""
-    selected = frame.select(pl.col(name).cast(pl.Float64).fill_null(math.nan) for name in features)
-    return np.ascontiguousarray(selected.to_numpy(), dtype=np.float64)
+    matrix = np.empty((len(frame), len(features)), dtype=np.float64)
+    for place, name in enumerate(features):  # a column at a time: that is all there is twice
+        matrix[:, place] = frame[name].cast(pl.Float64).fill_null(math.nan).to_numpy()
+    return matrix
 
 
 def _steps(slot: Slot[Any], written: Sequence[dict[str, Any]]) -> tuple[FittedStep, ...]:

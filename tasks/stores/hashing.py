@@ -55,6 +55,14 @@ def _bytes(column: pl.Series) -> tuple[bytes | memoryview, ...]:
     return (np.ascontiguousarray(values).data,)
 
 
+def all_differ(rows: pl.DataFrame) -> bool:
+    """Whether no two rows are equal, where their hashes say so for certain; some that differ are taken for equal.
+
+    Missing values are equal to one another.
+    """
+    return rows.hash_rows().n_unique() == len(rows)
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:

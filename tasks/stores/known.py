@@ -17,6 +17,10 @@ from tasks.preprocessing.history.series import ticks_of
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import BATCH, COLLECTED, TECHNICAL
 
+_PLACE = "_place"
+_VALUES = 10_000_000
+"""Of a table read whole so many are put in order at once, or the values of one column."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -42,11 +46,14 @@ class Known:
 
     def visible(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """Leave out rows at or after `as_of`, and hide what is not ripe in others."""
+        return self._with_hidden(rows.filter(pl.col(self.spec.time_column) < self.as_of))
+
+    def _with_hidden(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         clock, present, arrived = pl.col(self.spec.time_column), set(rows.collect_schema()), self.spec.label.arrived
         ripe = clock <= self.ripe_until()
         if arrived is not None and arrived in present:
             ripe &= pl.col(arrived) <= self.as_of
-        return rows.filter(clock < self.as_of).with_columns(
+        return rows.with_columns(
             pl.when(ripe).then(pl.col(column)).alias(column) for column in self.hidden if column in present
         )
 
@@ -76,18 +83,26 @@ class Known:
         columns : sequence of str, optional
             Those wanted; all where not given. Columns of `history` are among them, by the clean rows known now.
         """
-        wanted = [name for name in self.spec.history if columns is None or name in columns]
-        if not wanted:
-            return self._collected(table, version, columns, since, until)
-        looked_back = {name: self.spec.looked_back[name] for name in wanted}
-        oldest = oldest_read(looked_back.values(), since)
-        earlier = self.earlier(looked_back, version if table == "clean" else None, oldest)
-        by = [name for column in looked_back.values() for name in column.by]
-        held = None if columns is None else [name for name in (*columns, *by, earlier.clock) if name not in wanted]
-        frame = self._collected(table, version, held, since, until)
-        schema = {**frame.collect_schema(), **dict.fromkeys(wanted, pl.Float64())}
+        held, earlier = self._looked_back(version if table == "clean" else None, columns, since)
+        frame = self._collected(self.lake.scan(table, version), held, since, until)
+        if earlier is None:
+            return frame
+        schema = {**frame.collect_schema(), **dict.fromkeys(earlier.columns, pl.Float64())}
         frame = frame.map_batches(earlier.beside, schema=schema)
         return frame if columns is None else frame.select(list(dict.fromkeys(columns)))
+
+    def _looked_back(
+        self, version: int | None, columns: Sequence[str] | None, since: datetime | None
+    ) -> tuple[Sequence[str] | None, EarlierRows | None]:
+        """Return the columns to read for those wanted, and the earlier rows that the others of them look back at."""
+        wanted = [name for name in self.spec.history if columns is None or name in columns]
+        if not wanted:
+            return columns, None
+        looked_back = {name: self.spec.looked_back[name] for name in wanted}
+        earlier = self.earlier(looked_back, version, oldest_read(looked_back.values(), since))
+        by = [name for column in looked_back.values() for name in column.by]
+        held = None if columns is None else [name for name in (*columns, *by, earlier.clock) if name not in wanted]
+        return held, earlier
 
     def earlier(
         self, columns: Mapping[str, HistoryColumn], version: int | None = None, since: datetime | None = None
@@ -115,9 +130,10 @@ class Known:
         rows = pl.DataFrame(schema={clock: pl.Datetime("us", "UTC")})
         if columns and self.lake.version("clean") is not None:
             with self.lake.reading("clean"):
-                present = self.lake.scan("clean", version).collect_schema().names()
+                clean = self.lake.scan("clean", version)
+                present = clean.collect_schema().names()
                 read = [name for name in columns_read(columns) if name in present]
-                rows = self._collected("clean", version, [*read, clock], since, None).collect()
+                rows = self._collected(clean, [*read, clock], since, None).collect()
         return EarlierRows.of(columns, rows, clock)
 
     def complete_until(self, of: str) -> int:
@@ -125,14 +141,9 @@ class Known:
         return ticks_of(self.ripe_until()) + 1 if of in self.hidden else ticks_of(self.as_of)
 
     def _collected(
-        self,
-        table: Literal["raw", "clean"],
-        version: int | None,
-        columns: Sequence[str] | None,
-        since: datetime | None,
-        until: datetime | None,
+        self, frame: pl.LazyFrame, columns: Sequence[str] | None, since: datetime | None, until: datetime | None
     ) -> pl.LazyFrame:
-        frame, clock, keys = self.lake.scan(table, version), self.spec.time_column, list(self.spec.keys)
+        clock, keys = self.spec.time_column, list(self.spec.keys)
         moving = clock not in keys  # a correction may move a row in time: the newest version is sought first
         place = pl.when(pl.col(COLLECTED) > self.as_of).then(-pl.col(BATCH)).otherwise(pl.col(BATCH))
         if moving:
@@ -161,7 +172,37 @@ class Known:
     ) -> pl.DataFrame:
         """Read rows; parameters as for `scan`, raises as `Lake.reading`."""
         with self.lake.reading(table):
+            if since is None and until is None:
+                return self._whole(table, version, columns, labelled=False)
             return self.scan(table, version=version, columns=columns, since=since, until=until).collect()
+
+    def _whole(
+        self, table: Literal["raw", "clean"], version: int | None, columns: Sequence[str] | None, *, labelled: bool
+    ) -> pl.DataFrame:
+        """Read what `scan` gives in memory that holds it little more than once: sorted are the places of rows alone.
+
+        Parameters
+        ----------
+        labelled : bool
+            Whether rows without a label are left out.
+        """
+        held, earlier = self._looked_back(version if table == "clean" else None, columns, None)
+        rows, label = self.lake.scan(table, version), self.spec.label.column
+        ordered = self._collected(rows.with_row_index(_PLACE), [_PLACE, label] if labelled else [_PLACE], None, None)
+        if labelled:
+            ordered = ordered.filter(pl.col(label).is_not_null())
+        places = ordered.select(_PLACE).collect()[_PLACE]
+        names = list(dict.fromkeys(rows.collect_schema() if held is None else held))
+        at_once = max(1, _VALUES // max(1, len(places)))
+        found = list[pl.Series]()
+        for first in range(0, len(names), at_once):
+            part = self._with_hidden(rows).select(names[first : first + at_once]).collect()
+            found += part[places].get_columns()
+        frame = pl.DataFrame(found)
+        if earlier is None:
+            return frame
+        frame = earlier.beside(frame)
+        return frame if columns is None else frame.select(list(dict.fromkeys(columns)))
 
     def labelled(
         self,
@@ -173,6 +214,8 @@ class Known:
     ) -> pl.DataFrame:
         """Read ripe rows of the clean table that have a label; parameters as for `scan`."""
         with self.lake.reading("clean"):
+            if since is None and until is None:
+                return self._whole("clean", version, columns, labelled=True)
             rows = self.scan(version=version, columns=columns, since=since, until=until)
             return rows.filter(pl.col(self.spec.label.column).is_not_null()).collect()
 

@@ -183,7 +183,7 @@ class Lake:
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
-        from tasks.stores.delta import WRITING
+        from tasks.stores.delta import WRITING, streamed
 
         now = int(time.time() * 1000) if table in JOURNALED else None
         marks = [Transaction(name, number, now) for name, number in transactions.items()]
@@ -219,7 +219,7 @@ class Lake:
             schema = self._rows(table, handle).collect_schema()
             write_deltalake(
                 handle,
-                conform(table, schema, frame, ADDED.get(table, {}), partial(grows, table)),
+                streamed(conform(table, schema, frame, ADDED.get(table, {}), partial(grows, table))),
                 mode="append",
                 schema_mode="merge" if table in ADDED or table in GROWING else None,
                 commit_properties=properties,

@@ -51,9 +51,9 @@ def test_great_expectations_is_given_the_columns_alone_that_the_suite_reads(
     """Pandas holds each text of a large table as an object: most of the memory and of the time of a large delivery."""
     given: list[list[str]] = []
 
-    def to_pandas(rows: pl.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def to_pandas(rows: pl.DataFrame, *, exactly: bool) -> pd.DataFrame:
         given.append(rows.columns)
-        return lake_types.to_pandas(rows)
+        return lake_types.to_pandas(rows, exactly=exactly)
 
     monkeypatch.setattr("tasks.cleaning.suite.to_pandas", to_pandas)
     null = ("expect_column_values_to_not_be_null", {"column": "t"})
@@ -79,6 +79,13 @@ def test_great_expectations_is_given_the_columns_alone_that_the_suite_reads(
         given.clear()
         assert [outcome.success for outcome in validate(with_suite(bikes, *suite), ROWS)] == verdicts
         assert given == [columns]
+    monkeypatch.setattr("tasks.cleaning.suite._MANY", len(ROWS) - 1)  # of many rows each has its own alone
+    given.clear()
+    suite = [null, pair, null, together, height, absent, (height[0], {"value": 1, "row_condition": "a > 3"})]
+    assert [outcome.success for outcome in validate(with_suite(bikes, *suite), ROWS)] == [
+        False, True, False, True, True, False, True,
+    ]  # fmt: skip
+    assert given == [["t"], ["a", "a b"], ["s", "t"], ["a"], ROWS.columns]
 
 
 # --- conditions of rows -------------------------------------------------------------------------------------------

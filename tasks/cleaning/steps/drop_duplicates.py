@@ -9,6 +9,7 @@ import polars as pl
 
 from expectations.fields import Columns
 from expectations.parts import CleaningStep, Repaired
+from tasks.cleaning.duplicates import last_of_each
 
 
 class DropDuplicates(CleaningStep):
@@ -25,5 +26,5 @@ class DropDuplicates(CleaningStep):
     def repair(self, rows: pl.DataFrame, keys: Sequence[str]) -> tuple[pl.DataFrame, Repaired]:
         """Leave out all but the last."""
         chosen = list(keys) if self.drop_duplicates == "keys" else list(self.drop_duplicates)
-        kept = rows.unique(chosen, keep="last", maintain_order=True)
+        kept = last_of_each(rows, chosen)
         return kept, Repaired(f"drop_duplicates({', '.join(chosen)})", len(rows) - len(kept))

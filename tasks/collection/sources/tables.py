@@ -139,7 +139,7 @@ class TableFiles(Source):
         columns = table.get_columns()
         del table
         for at, column in enumerate(columns):
-            columns[at] = self._typed(column, context, texts=texts)
+            columns[at] = self._typed(column, context, texts=texts).rechunk()  # else all of them would be at once
         return pl.DataFrame(columns)
 
     def mark(self, address: str) -> str:

@@ -1,0 +1,22 @@
+"""Of rows with the same values in some columns the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from tasks.stores.hashing import all_differ
+
+_PLACE = "_place"
+
+
+def last_of_each(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Leave out all but the last row of those that are equal in some columns; where none are, nothing is copied.
+
+    Missing values are equal to one another.
+    """
+    told_by = rows.select(columns)
+    if all_differ(told_by):
+        return rows
+    return rows[told_by.with_row_index(_PLACE).unique(columns, keep="last", maintain_order=True)[_PLACE]]

@@ -1,0 +1,19 @@
+"""Frames in memory that hold their values once."""
+
+from __future__ import annotations
+
+import polars as pl
+
+
+def in_one_piece(frame: pl.DataFrame) -> pl.DataFrame:
+    """Put the pieces of each column together, one column after the other.
+
+    Where columns are in different pieces, as after a filter that a scan applies, Polars puts all of them together at
+    the next step, and holds the frame twice meanwhile. Nothing else may refer to the frame that is given.
+    """
+    columns = frame.get_columns()
+    del frame
+    for place, column in enumerate(columns):
+        columns[place] = column.rechunk()
+        del column
+    return pl.DataFrame(columns)

@@ -1,0 +1,68 @@
+"""Large tables are put in order, joined, cleaned and written without a second copy of them, and come out the same."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from expectations.data import Join
+from tasks.cleaning.duplicates import last_of_each
+from tasks.collection.joining import join_one
+from tasks.collection.news import once
+from tasks.preprocessing.program import matrix_of
+from tasks.stores import delta
+from tasks.stores.delta import streamed
+from tasks.stores.hashing import all_differ
+from tasks.stores.memory import in_one_piece
+
+ROWS = pl.DataFrame({"a": [1, None, 1, 2, None], "b": ["x", "y", "x", "z", "y"], "c": [0.0, 1.0, 2.0, 3.0, 4.0]})
+
+
+def test_of_equal_rows_the_last_stays_and_where_none_are_nothing_is_copied() -> None:
+    assert last_of_each(ROWS, ["a", "b"])["c"].to_list() == [2.0, 3.0, 4.0]
+    assert last_of_each(ROWS, ["c"]) is ROWS
+    assert not all_differ(ROWS.select("a", "b"))
+    assert all_differ(ROWS)
+    assert once(ROWS, ["a", "b"]) is ROWS
+    twice = pl.concat([ROWS, ROWS.head(1)])
+    assert once(twice, ["a", "b"])["c"].to_list() == [1.0, 2.0, 3.0, 4.0, 0.0]
+
+
+def test_a_join_copies_nothing_of_the_rows_it_is_joined_to() -> None:
+    right = pl.DataFrame({"key": ["z", "x", None], "much": [7, 8, 9], "more": ["u", "v", "w"]})
+    again = pl.Series([False, False, False, True, True])
+    joined, share = join_one(ROWS, right, Join(on={"b": "key"}), "right", again)
+    assert joined["much"].to_list() == [8, None, 8, 7, None]
+    assert joined["more"].to_list() == ["v", None, "v", "u", None]
+    assert joined.columns == ["a", "b", "c", "much", "more"]
+    assert share == 2 / 3
+    assert np.shares_memory(joined["c"].to_numpy(), ROWS["c"].to_numpy())
+
+
+def test_columns_in_different_pieces_are_put_together_each_by_itself() -> None:
+    pieces = pl.concat([ROWS["a"].head(2), ROWS["a"].tail(3)])
+    frame = pl.DataFrame([pieces, ROWS["b"]])
+    assert frame["a"].n_chunks() == 2
+    whole = in_one_piece(frame)
+    assert whole.equals(ROWS.select("a", "b"))
+    assert {column.n_chunks() for column in whole.iter_columns()} == {1}
+
+
+def test_a_writer_is_given_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta, "_ROWS", 2)
+    given = list(streamed(ROWS))
+    assert [batch.num_rows for batch in given] == [2, 2, 1]
+    assert pl.DataFrame(pa.Table.from_batches(given)).equals(ROWS)
+    assert streamed(ROWS.clear()).read_all().num_rows == 0
+
+
+def test_a_matrix_has_a_row_for_each_and_nan_where_a_value_is_missing() -> None:
+    matrix = matrix_of(ROWS, ["c", "a"])
+    assert matrix.flags.c_contiguous
+    assert matrix.shape == (5, 2)
+    np.testing.assert_array_equal(matrix[:2], [[0.0, 1.0], [1.0, math.nan]])
+    assert matrix_of(ROWS, []).shape == (5, 0)
