@@ -12,6 +12,7 @@ import msgspec
 
 from expectations.alerts import Severity, worse
 from expectations.errors import DriftwheelError
+from flows.history_watch import BEHIND, judge_behind
 from infra.settings import Settings
 from tasks.stores.finding_kinds import describe
 from tasks.stores.findings import Finding, Found
@@ -30,7 +31,7 @@ _SURE, _LASTS = math.log(1e6), math.log(20)
 It lasts until what is left of it may be chance, one time in twenty."""
 _PRIOR_ERRORS, _PRIOR_REQUESTS = 1, 100
 """Added to what was before, so that a service that never failed, or was never asked, has a share to be held against."""
-_KINDS = ("unready", "errors")
+_KINDS = ("unready", "errors", BEHIND)
 """Kinds of findings that are opened and ended here."""
 _UNWATCHED = timedelta(minutes=10)
 """Without a health check for so long nobody looks at the service: another process may know its address."""
@@ -122,6 +123,8 @@ class ServiceWatch:
             found += [burst] if burst else []
             if burst is None and stands is not None and replied and _passed(history, minute):
                 database.end(name, ["errors"], "no more requests fail than by chance, or than one in twenty", minute)
+            newest = total(each for _, each in history.minutes(name, minute - _NEWEST + _MINUTE))
+            found += judge_behind(database, name, newest, minute, stands=(name, BEHIND) in standing)
             if found:
                 with database.transaction() as connection:
                     for each in found:

@@ -175,6 +175,13 @@ KINDS: dict[str, Kind] = {
         "See the causes on the page; the service's log names the column, or has the trace",
         settles=True,
     ),
+    "behind": Kind(
+        "the service looks back at rows that are not collected yet",
+        "collections fail, a batch is held, the source brings nothing, or `known_after` is shorter than rows take",
+        "requests are answered by the earlier rows that are there, and not as the model learnt it",
+        "See the collect runs in Prefect; where they come often enough, lengthen `known_after` under `history`",
+        settles=True,
+    ),
     "unmonitored": Kind(
         "monitoring does not run",
         "the flow server or the runner is away, or each run ends early",

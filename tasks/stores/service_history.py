@@ -40,12 +40,15 @@ class Counted(msgspec.Struct, frozen=True):
         Requests refused or failed, by cause.
     seconds : list of int
         Requests by how long they took: one number for each bound of the service's histogram, and one beyond the last.
+    behind : int
+        Values of earlier rows that rows not collected yet may change.
     """
 
     requests: int = 0
     rows: int = 0
     errors: dict[str, int] = {}
     seconds: list[int] = []
+    behind: int = 0
 
     def __add__(self, other: Counted) -> Counted:
         """Return what was done in both."""
@@ -65,6 +68,7 @@ class Counted(msgspec.Struct, frozen=True):
             self.rows + sign * other.rows,
             {kind: count for kind, count in errors.items() if count},
             [before + sign * more for before, more in zip(one, two, strict=True)],
+            self.behind + sign * other.behind,
         )
 
     @property
@@ -263,5 +267,9 @@ def total(minutes: Iterable[Counted]) -> Counted:
         for kind, count in each.errors.items():
             errors[kind] = errors.get(kind, 0) + count
     return Counted(
-        sum(each.requests for each in found), sum(each.rows for each in found), errors, [sum(each) for each in columns]
+        sum(each.requests for each in found),
+        sum(each.rows for each in found),
+        errors,
+        [sum(each) for each in columns],
+        sum(each.behind for each in found),
     )

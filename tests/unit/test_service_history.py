@@ -205,6 +205,7 @@ class Answering:
     ready: int = 200
     requests: int = 0
     errors: dict[str, int] = field(default_factory=dict)
+    behind: int = 0
     asked: list[str] = field(default_factory=list)
 
     def body(self, path: str) -> dict[str, Any]:
@@ -212,6 +213,7 @@ class Answering:
         if path == "/readyz":
             return {"ready": self.ready == 200}
         counted = {"requests": self.requests, "rows": self.requests, "errors": self.errors, "seconds": [self.requests]}
+        counted["behind"] = self.behind
         return {"instance": "a", "started": NOON.timestamp(), "counted": {"rentals": counted}, "usecases": {}}
 
 
@@ -287,6 +289,35 @@ def test_a_burst_and_an_outage_are_findings_of_what_is_served_and_end_by_themsel
     assert sorted(standing()) == [("errors", "failure"), ("unready", "failure")]  # nobody knows if requests fail
     look(100)
     assert sorted(standing()) == [("errors", "failure"), ("unready", "failure")]  # one check, and that is not passed
+
+
+def test_rows_that_are_looked_back_at_too_early_are_a_finding_until_they_are_there(
+    home: Home, make_use_case: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, state = home.add(make_use_case()), Answering()
+    home.promote(name)
+    with answering(state) as url:
+        monkeypatch.setenv("DRIFTWHEEL_SERVICE", url)
+        watch = ServiceWatch(Settings())
+
+        def look(minute: int, rows: int, behind: int) -> list[str]:
+            """Say what the service counted since it began, look, and return what stands."""
+            state.requests, state.behind = rows, behind
+            watch.look([name], NOON + minute * MINUTE)
+            return [each.key for each in home.database.open_findings(name)]
+
+        assert look(0, 0, 0) == []
+        assert look(1, 100, 9) == []  # a few rows that came just before a collection
+        assert look(2, 200, 60) == ["behind"]
+        (found,) = home.database.open_findings(name)
+        assert "60 values that 200 rows looked back at in the five minutes to 12:03 UTC may lack" in found.body
+        assert look(7, 200, 60) == ["behind"]  # nobody asks: who knows
+        assert look(8, 300, 61) == ["behind"]
+        assert look(13, 400, 61) == []
+        ended = home.database.finding(name, "behind")
+        assert ended is not None
+        assert "collected before they came" in ended.resolved_how
+        assert look(14, 500, 65) == []
 
 
 def test_where_no_service_is_nothing_is_kept(home: Home) -> None:
