@@ -42,11 +42,11 @@ def join_others(
             odd_ones = again | ~due(rows, spec, until)
             known = [pl.col(other).cast(rows.schema[one]) for one, other in join.pairs.items() if one in rows.columns]
             typed = right.with_columns(known) if right.is_empty() else right  # no value shows a type yet
-        rows, coverage[name] = _join_one(rows, typed, join, name, odd_ones)
+        rows, coverage[name] = join_one(rows, typed, join, name, odd_ones)
     return rows, coverage
 
 
-def _join_one(
+def join_one(
     left: pl.DataFrame, right: pl.DataFrame, join: Join, name: str, again: pl.Series
 ) -> tuple[pl.DataFrame, float]:
     """Attach one source; returns the rows and the share of them that found a partner.
@@ -82,15 +82,13 @@ def _join_one(
             f"{', '.join(sorted(clash))} there already",
             f"Give the source a `prefix` (for example {name}_)",
         )
-    found = "_found"
-    joined = left.join(
-        known.with_columns(pl.lit(value=True).alias(found)),
-        left_on=list(pairs),
-        right_on=right_keys,
-        how="left",
-        maintain_order="left",
+    place = "_place"
+    numbered = known.select(right_keys).with_row_index(place)
+    numbered = left.select(list(pairs)).join(
+        numbered, left_on=list(pairs), right_on=right_keys, how="left", maintain_order="left"
     )
-    fair = joined[found].filter(~again).fill_null(value=False)
+    partners = numbered[place]  # joined alone: what the left side holds is not copied
+    fair = partners.is_not_null().filter(~again)
     coverage = fair.mean()
     share = float(coverage) if isinstance(coverage, float) else 1.0
     if len(fair) >= MIN_FOR_COVERAGE and share < join.min_coverage:
@@ -99,4 +97,4 @@ def _join_one(
             f"{share:.1%} of {len(fair)} rows",
             "Correct the source, or lower `min_coverage` if that is right",
         )
-    return joined.drop(found), share
+    return left.hstack([each.gather(partners) for each in known.iter_columns() if each.name not in right_keys]), share

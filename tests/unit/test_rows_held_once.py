@@ -11,7 +11,7 @@ import pytest
 
 from expectations.data import Join
 from tasks.cleaning.duplicates import last_of_each
-from tasks.collection.joining import join_one
+from tasks.collection.left_joins import join_one
 from tasks.collection.news import once
 from tasks.preprocessing.program import matrix_of
 from tasks.stores import delta
