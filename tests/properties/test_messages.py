@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from expectations.alerts import SEVERITIES, AlertTarget, Severity, worse
 from tasks.stores.findings import SETTLING, Finding
 from tasks.stores.message_texts import MAX_CHARACTERS, write
-from tasks.stores.messages import MAX_A_DAY, MAX_RETRY, Calendar, Message, TargetState, Told, delivered, plan, refused
+from tasks.stores.messages import (
+    MAX_A_DAY,
+    MAX_RETRY,
+    Calendar,
+    Message,
+    Reported,
+    TargetState,
+    delivered,
+    plan,
+    refused,
+)
 from tests.conftest import examples, instant
 
 BEGAN = instant("2026-03-28")
@@ -65,7 +75,7 @@ class World:
     """What a target got, and when, over some days."""
 
     got: list[tuple[datetime, Message]]
-    told: dict[int, Told]
+    reported: dict[int, Reported]
 
 
 def live(
@@ -80,15 +90,15 @@ def live(
     world = World([], {})
     while now < BEGAN + timedelta(days=days):
         known = [each for number, one in enumerate(found) if (each := one.at(number, now)) is not None]
-        message = plan(known, world.told, state, target, now, calendar)
+        message = plan(known, world.reported, state, target, now, calendar)
         if message is not None:
             minute = (now - BEGAN) / timedelta(minutes=1)
             taken = not any(begin <= minute < begin + length for begin, length in away)
             for each in message.findings:
                 if taken:
-                    world.told[each.id] = Told(each.severity, resolved=not each.open)
+                    world.reported[each.id] = Reported(each.severity, resolved=not each.open)
                 else:
-                    world.told.setdefault(each.id, Told())
+                    world.reported.setdefault(each.id, Reported())
             if taken:
                 world.got.append((now, message))
             state = delivered(state, message, now) if taken else refused(state, "away", now)
@@ -141,12 +151,12 @@ def test_where_nothing_happened_by_the_morning_what_comes_later_is_no_digest() -
     assert message.digest is None
     state = delivered(state, message, began)
     second = replace(finding, id=1, key="k1", recorded_at=began + LOOK, due=began + LOOK)
-    told = {0: Told("warning")}
-    assert plan([finding, second], told, state, target, began + LOOK, Calendar()) is None  # the usual gap
-    later = plan([finding, second], told, state, target, began + HOUR, Calendar())
+    reported = {0: Reported("warning")}
+    assert plan([finding, second], reported, state, target, began + LOOK, Calendar()) is None  # the usual gap
+    later = plan([finding, second], reported, state, target, began + HOUR, Calendar())
     assert later is not None
     assert later.digest is None
-    morning = plan([finding, second], told, state, target, BEGAN + 32 * HOUR, Calendar())
+    morning = plan([finding, second], reported, state, target, BEGAN + 32 * HOUR, Calendar())
     assert morning is not None
     assert (morning.digest, morning.standing) == ("daily", (second,))
 
@@ -154,15 +164,16 @@ def test_where_nothing_happened_by_the_morning_what_comes_later_is_no_digest() -
 @pytest.mark.parametrize("digest", [None, "daily"])
 def test_what_was_sent_or_refused_while_a_clock_was_ahead_keeps_nobody_silent_until_then(digest: str | None) -> None:
     target, now, ahead = AlertTarget(to="json://host", digest=digest), BEGAN + 32 * HOUR, BEGAN + 152 * HOUR
-    state, told = TargetState(ahead - 2 * HOUR), {}
+    state, reported = TargetState(ahead - 2 * HOUR), {}
     for number in range(MAX_A_DAY):  # as many as a day may have, a digest among them
         found = Life("failure", 0, None, settles=False).at(number, ahead)
         message = plan([replace(found, recorded_at=ahead)], {}, state, target, ahead + number * 9 * HOUR, Calendar())
         state = state if message is None else delivered(state, message, ahead + number * 9 * HOUR)
-        told[number] = Told("failure")
+        reported[number] = Reported("failure")
     state = refused(state, "away", ahead)
     settling = Life("failure", 60, None, settles=True).at(99, now)
-    message = plan([replace(settling, recorded_at=ahead, due=ahead + SETTLING)], told, state, target, now, Calendar())
+    settling = replace(settling, recorded_at=ahead, due=ahead + SETTLING)
+    message = plan([settling], reported, state, target, now, Calendar())
     assert message is not None
     assert [each.id for each in message.standing] == [99]
     again = delivered(state, message, now)
