@@ -18,6 +18,7 @@ OTHERS = {
     "flows/local_runs.py": "where Prefect listens, as `tell_libraries` set it",
     "tasks/compute/ray_own.py": "what Ray reads as it is imported and starts; it has no other door",
     "tasks/stores/tracking.py": "how long MLflow's client waits and what it logs in with; it has no other door",
+    "tasks/__init__.py": "how threads of OpenMP wait; what loads it reads it, and may be any room of tasks",
     "tasks/monitoring/report.py": "that Evidently sends nothing home",
 }
 
