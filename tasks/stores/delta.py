@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable, WriterProperties
 
 WRITING = WriterProperties(compression="ZSTD")
@@ -29,17 +26,3 @@ class LocalTable(DeltaTable):
     def table_uri(self) -> str:
         """The folder, as the file system has it."""
         return unquote(super().table_uri)
-
-
-_ROWS = 100_000
-"""Rows that deltalake is given at once: of what it is given it makes copies before it writes."""
-
-
-def streamed(frame: pl.DataFrame) -> pa.RecordBatchReader:
-    """Return a frame as deltalake takes it, some rows at a time."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for rows in frame.iter_slices(_ROWS):
-            yield from pa.RecordBatchReader.from_stream(rows)
-
-    return pa.RecordBatchReader.from_batches(pa.RecordBatchReader.from_stream(frame.head(0)).schema, batches())

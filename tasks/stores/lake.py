@@ -183,7 +183,7 @@ class Lake:
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
-        from tasks.stores.delta import WRITING, streamed
+        from tasks.stores.delta import WRITING
 
         now = int(time.time() * 1000) if table in JOURNALED else None
         marks = [Transaction(name, number, now) for name, number in transactions.items()]
@@ -219,7 +219,7 @@ class Lake:
             schema = self._rows(table, handle).collect_schema()
             write_deltalake(
                 handle,
-                streamed(conform(table, schema, frame, ADDED.get(table, {}), partial(grows, table))),
+                conform(table, schema, frame, ADDED.get(table, {}), partial(grows, table)),
                 mode="append",
                 schema_mode="merge" if table in ADDED or table in GROWING else None,
                 commit_properties=properties,
@@ -270,7 +270,7 @@ class Lake:
         return self.open(table) or handle
 
     def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:
-        """Read a table lazily, as it is. Rows come in no particular order.
+        """Read a table lazily, as it is. Those of one append come in its order; appends in no particular order.
 
         Raises
         ------

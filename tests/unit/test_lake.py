@@ -48,6 +48,16 @@ def test_the_same_transaction_is_written_once(lake: Lake) -> None:
     assert lake.transaction("raw", "collect") == 1
 
 
+def test_rows_of_one_append_come_back_in_their_order(lake: Lake) -> None:
+    """Given some at a time they came in an order of chance, and of rows with one key an earlier one was the last."""
+    lake.append("raw", pl.DataFrame({"k": [-1], "wide": ["a"]}), transactions={"collect": 1})
+    pieces = [pl.DataFrame({"k": range(first, first + 60_000)}) for first in range(0, 300_000, 60_000)]
+    for number, given in enumerate((pl.concat(pieces, rechunk=False), pl.concat(pieces)), start=2):
+        lake.append("raw", given.with_columns(pl.lit("b").alias("wide")), transactions={"collect": number})
+        held = lake.scan("raw").filter(pl.col("k") >= 0).collect()["k"]
+        assert held.to_list() == [*range(300_000)] * (number - 1)
+
+
 @pytest.mark.parametrize("name", ["^k$", "*"])
 def test_a_column_whose_name_is_a_pattern_keeps_its_values(name: str, lake: Lake) -> None:
     """The second append lost them, without an error."""

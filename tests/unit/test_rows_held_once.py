@@ -1,4 +1,4 @@
-"""Large tables are put in order, joined, cleaned and written without a second copy of them, and come out the same."""
+"""Large tables are put in order, joined and cleaned without a second copy of them, and come out the same."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import math
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pytest
 
 from expectations.data import Join
 from tasks.cleaning.duplicates import last_of_each
 from tasks.collection.left_joins import join_one
 from tasks.collection.news import once
 from tasks.preprocessing.program import matrix_of
-from tasks.stores import delta
-from tasks.stores.delta import streamed
 from tasks.stores.hashing import all_differ
 from tasks.stores.memory import in_one_piece
 
@@ -50,14 +46,6 @@ def test_columns_in_different_pieces_are_put_together_each_by_itself() -> None:
     whole = in_one_piece(frame)
     assert whole.equals(ROWS.select("a", "b"))
     assert {column.n_chunks() for column in whole.iter_columns()} == {1}
-
-
-def test_a_writer_is_given_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delta, "_ROWS", 2)
-    given = list(streamed(ROWS))
-    assert [batch.num_rows for batch in given] == [2, 2, 1]
-    assert pl.DataFrame(pa.Table.from_batches(given)).equals(ROWS)
-    assert streamed(ROWS.clear()).read_all().num_rows == 0
 
 
 def test_a_matrix_has_a_row_for_each_and_nan_where_a_value_is_missing() -> None:
