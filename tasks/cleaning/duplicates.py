@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from tasks.stores.hashing import all_differ
-
-_PLACE = "_place"
+from tasks.stores.lake_tables import POSITION
 
 
 def last_of_each(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -19,4 +18,4 @@ def last_of_each(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     told_by = rows.select(columns)
     if all_differ(told_by):
         return rows
-    return rows[told_by.with_row_index(_PLACE).unique(columns, keep="last", maintain_order=True)[_PLACE]]
+    return rows[told_by.with_row_index(POSITION).unique(columns, keep="last", maintain_order=True)[POSITION]]

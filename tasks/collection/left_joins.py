@@ -82,12 +82,7 @@ def join_one(
             f"{', '.join(sorted(clash))} there already",
             f"Give the source a `prefix` (for example {name}_)",
         )
-    place = "_place"
-    numbered = known.select(right_keys).with_row_index(place)
-    numbered = left.select(list(pairs)).join(
-        numbered, left_on=list(pairs), right_on=right_keys, how="left", maintain_order="left"
-    )
-    partners = numbered[place]  # joined alone: what the left side holds is not copied
+    partners = _partners(left, known, pairs)  # joined alone: what the left side holds is not copied
     fair = partners.is_not_null().filter(~again)
     coverage = fair.mean()
     share = float(coverage) if isinstance(coverage, float) else 1.0
@@ -98,3 +93,11 @@ def join_one(
             "Correct the source, or lower `min_coverage` if that is right",
         )
     return left.hstack([each.gather(partners) for each in known.iter_columns() if each.name not in right_keys]), share
+
+
+def _partners(left: pl.DataFrame, right: pl.DataFrame, pairs: Mapping[str, str]) -> pl.Series:
+    """Return where on the right the partner of each row is; missing where it has none."""
+    names = [str(at) for at in range(len(pairs))]  # those of the sources may be any
+    asked = pl.DataFrame([left[one].alias(name) for name, one in zip(names, pairs, strict=True)])
+    given = pl.DataFrame([right[other].alias(name) for name, other in zip(names, pairs.values(), strict=True)])
+    return asked.join(given.with_row_index("at"), on=names, how="left", maintain_order="left")["at"]

@@ -15,9 +15,8 @@ from expectations.usecase import UseCase
 from tasks.preprocessing.history.earlier_rows import EarlierRows, columns_read, oldest_read
 from tasks.preprocessing.history.series import ticks_of
 from tasks.stores.lake import Lake
-from tasks.stores.lake_tables import BATCH, COLLECTED, TECHNICAL
+from tasks.stores.lake_tables import BATCH, COLLECTED, POSITION, TECHNICAL
 
-_PLACE = "_place"
 _VALUES = 10_000_000
 """Of a table read whole so many are put in order at once, or the values of one column."""
 
@@ -188,10 +187,12 @@ class Known:
         """
         held, earlier = self._looked_back(version if table == "clean" else None, columns, None)
         rows, label = self.lake.scan(table, version), self.spec.label.column
-        ordered = self._collected(rows.with_row_index(_PLACE), [_PLACE, label] if labelled else [_PLACE], None, None)
+        ordered = self._collected(
+            rows.with_row_index(POSITION), [POSITION, label] if labelled else [POSITION], None, None
+        )
         if labelled:
             ordered = ordered.filter(pl.col(label).is_not_null())
-        places = ordered.select(_PLACE).collect()[_PLACE]
+        places = ordered.select(POSITION).collect()[POSITION]
         names = list(dict.fromkeys(rows.collect_schema() if held is None else held))
         at_once = max(1, _VALUES // max(1, len(places)))
         found = list[pl.Series]()

@@ -35,13 +35,15 @@ UNREAD, BETWEEN_UNREAD = "_unread", "\x1f"
 
 Between their names stands a character that no use case can name; a name may hold `; `, which stood there before.
 """
+POSITION = "_position"
+"""Where a row stands among others, for a while; no table has it."""
 RESERVED = frozenset(
     {
         *TECHNICAL,
         UNREAD,
         "_hash",
         "_known",
-        "_position",
+        POSITION,
         "_found",
         "_newest",
         "_count",

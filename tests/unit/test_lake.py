@@ -131,6 +131,13 @@ def test_nothing_is_read_before_it_may_be_known(lake: Lake, bikes: LoadedUseCase
     assert known.labelled().height == len(ripe)
 
 
+def test_a_table_with_any_column_that_a_source_may_have_can_be_read(lake: Lake, bikes: LoadedUseCase) -> None:
+    lake.append("clean", rows(lake, 3).with_columns(_place=pl.lit("Bonn")), transactions={"clean": 1})
+    known = Known(lake, bikes.spec, instant("2011-04-01"))
+    assert known.labelled().equals(known.scan().collect())
+    assert known.rows()["_place"].to_list() == ["Bonn"] * 3
+
+
 def test_of_several_versions_of_a_key_the_newest_batch_wins(lake: Lake, bikes: LoadedUseCase) -> None:
     lake.append("clean", rows(lake, 3), transactions={"clean": 1})
     newer = rows(lake, 1, batch=2).with_columns(bikers=pl.lit(99.0))

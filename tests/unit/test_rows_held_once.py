@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import polars as pl
+import pytest
 
 from expectations.data import Join
 from tasks.cleaning.duplicates import last_of_each
@@ -21,6 +22,7 @@ ROWS = pl.DataFrame({"a": [1, None, 1, 2, None], "b": ["x", "y", "x", "z", "y"],
 def test_of_equal_rows_the_last_stays_and_where_none_are_nothing_is_copied() -> None:
     assert last_of_each(ROWS, ["a", "b"])["c"].to_list() == [2.0, 3.0, 4.0]
     assert last_of_each(ROWS, ["c"]) is ROWS
+    assert last_of_each(ROWS.rename({"a": "_place"}), ["_place", "b"])["c"].to_list() == [2.0, 3.0, 4.0]
     assert not all_differ(ROWS.select("a", "b"))
     assert all_differ(ROWS)
     assert once(ROWS, ["a", "b"]) is ROWS
@@ -37,6 +39,19 @@ def test_a_join_copies_nothing_of_the_rows_it_is_joined_to() -> None:
     assert joined.columns == ["a", "b", "c", "much", "more"]
     assert share == 2 / 3
     assert np.shares_memory(joined["c"].to_numpy(), ROWS["c"].to_numpy())
+
+
+@pytest.mark.parametrize("name", ["_place", "at", "0"])
+def test_a_join_by_a_column_of_any_name_finds_the_partners(name: str) -> None:
+    """One named as the places were was taken for them: wrong partners, or none beyond the last."""
+    keys, right = pl.Series(name, [2, 0, 1, None]), pl.DataFrame({"key": [1, 2, 0], "said": ["one", "two", "zero"]})
+    expected, again = ["two", "zero", "one", None], pl.Series([False]).new_from_index(0, 4)
+    joined, _ = join_one(pl.DataFrame([keys]), right, Join(on={name: "key"}), "right", again)
+    assert joined["said"].to_list() == expected
+    joined, _ = join_one(
+        pl.DataFrame([keys.alias("left")]), right.rename({"key": name}), Join(on={"left": name}), "right", again
+    )
+    assert joined["said"].to_list() == expected
 
 
 def test_columns_in_different_pieces_are_put_together_each_by_itself() -> None:
