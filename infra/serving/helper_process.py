@@ -22,6 +22,7 @@ from typing import IO
 READY = b"ready\n"
 """What such a process says first where it is waited for."""
 _START_SECONDS = 60
+_END_SECONDS = 1
 _NICENESS = 10
 _PIPE_BYTES = 256 * 1024
 """What lies in a pipe at once, where the system lets it: most answers are read in one go."""
@@ -79,7 +80,11 @@ class HelperProcess:
         with self._patience(_START_SECONDS) as until:
             said = self._line(until)
         if said != READY:
-            raise RuntimeError(f"{self.module} does not start: {self._started().wait()}")
+            process = self._started()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that closed its pipe is about to end
+                process.wait(_END_SECONDS)
+            process.kill()
+            raise RuntimeError(f"{self.module} does not start: {process.wait()}")
 
     def tell(self, question: bytes, body: bytes = b"", until: float | None = None) -> None:
         """Send a question, a line, and what follows it; raises TimeoutError where it is not taken until then."""

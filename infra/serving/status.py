@@ -255,9 +255,8 @@ class Status:
 
 def _since_start(counters: dict[str, Any]) -> dict[str, Any]:
     """Return what was done for a use case since this began; seconds by the bounds of the histogram of `/metrics`."""
-    kept = {name: counters[name] for name in ("requests", "rows", "errors")}
-    behind = sum(each["history"].get("behind", 0) for each in counters["models"].values())
-    return {**kept, "seconds": counters["seconds"]["counts"], "behind": behind}
+    kept = {name: counters[name] for name in ("requests", "rows", "errors", "behind")}
+    return {**kept, "seconds": counters["seconds"]["counts"]}
 
 
 def _bounded(models: dict[str, Any]) -> dict[str, Any]:

@@ -222,6 +222,23 @@ def test_what_takes_too_long_to_read_or_to_answer_is_ended(run: Callable[[str], 
     assert not asked.overdue
 
 
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("import time; print('a banner', flush=True); time.sleep(60)", -9),
+        ("import os, time; os.close(1); time.sleep(60)", -9),
+        ("import sys; sys.exit(3)", 3),
+    ],
+)
+def test_what_says_something_else_than_that_it_is_ready_is_ended(
+    run: Callable[[str], HelperProcess], program: str, code: int
+) -> None:
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match=f"does not start: {code}$"):
+        run(program).wait_until_ready()
+    assert time.monotonic() - started < 50
+
+
 def test_what_ends_over_a_question_is_not_waited_for(run: Callable[[str], HelperProcess]) -> None:
     asked = run("import sys; sys.stdin.buffer.read(10); print('0 9')")
     assert asked.ask(b"1000000", bytes(1_000_000), 60) is None
