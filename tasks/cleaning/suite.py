@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +44,8 @@ _SCHEMA_PATTERNS = frozenset({"pattern", "patternProperties"})
 _SCHEMA_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 _MANY = 100_000
 """Rows whose memory counts for more than the second or two that it takes to hold less of them at once."""
+_ALONE = Lock()
+"""Great Expectations keeps what is judged under a name, and one context is shared by all threads."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,11 @@ def _context() -> tuple[Any, tuple[type, ...]]:
 
 def _results_of(context: Any, frame: pd.DataFrame, suite: Any) -> list[Any]:  # noqa: ANN401 - theirs
     """Hold a frame against a suite, by a source of its own: one keeps all it ever computed of columns in memory."""
-    source = context.data_sources.add_or_update_pandas("rows")
-    definition = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("rows")
-    results = definition.get_batch({"dataframe": frame}).validate(suite, result_format=_RESULTS).results
-    context.data_sources.delete("rows")
+    with _ALONE:
+        source = context.data_sources.add_or_update_pandas("rows")
+        definition = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("rows")
+        results = definition.get_batch({"dataframe": frame}).validate(suite, result_format=_RESULTS).results
+        context.data_sources.delete("rows")
     if len(frame) > _MANY:  # what computed refers to itself in rings, which would wait for the next collection
         gc.collect()
     return list(results)

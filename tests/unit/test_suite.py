@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +44,46 @@ def test_several_expectations_of_a_type_on_one_column_are_all_judged_in_their_or
     assert [outcome.name for outcome in outcomes] == [f"{name}(a)" for name, _ in bounds]
     assert [outcome.failing.tolist() for outcome in outcomes] == [[2, 3], [], [0], [], [2, 3]]
     assert [outcome.success for outcome in outcomes] == [False, False, False, True, False]
+
+
+@pytest.mark.slow
+def test_threads_that_judge_at_once_each_judge_their_own_rows(bikes: LoadedUseCase) -> None:
+    """One was given what another's rows gave: what is judged has one name in the context that all share."""
+    between = ("expect_column_values_to_be_between", {"column": "a", "min_value": 0})
+    suite = with_suite(bikes, between, ("expect_column_max_to_be_between", {"column": "a", "min_value": 5}), between)
+
+    def failing(bad: int) -> list[int]:
+        rows = pl.DataFrame({"a": [-1] * bad + [5] * (500 - bad)})
+        return [len(outcome.failing) for _ in range(4) for outcome in validate(suite, rows)]
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(failing, (0, 7, 300))) == [[bad, 0, bad] * 4 for bad in (0, 7, 300)]
+
+
+@pytest.mark.slow
+def test_of_many_rows_each_expectation_by_itself_says_what_all_of_them_say_together(
+    bikes: LoadedUseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ROWS.with_columns(gaps=pl.Series([2**53 + 1, None, 1, 1]), odd=pl.Series([1.0, None, float("nan"), 2.0]))
+    suite = with_suite(
+        bikes,
+        ("expect_table_row_count_to_equal", {"value": 4}),
+        ("expect_table_columns_to_match_ordered_list", {"column_list": ["a", "a b", "s", "t", "gaps", "odd"]}),
+        ("expect_column_to_exist", {"column": "t", "column_index": 3}),
+        ("expect_compound_columns_to_be_unique", {"column_list": ["s", "gaps"]}),
+        ("expect_multicolumn_sum_to_equal", {"column_list": ["a", "gaps"], "sum_total": 4}),
+        ("expect_column_pair_values_to_be_equal", {"column_A": "a", "column_B": "absent"}),
+        ("expect_column_values_to_be_between", {"column": "gaps", "max_value": 2**53}),
+        ("expect_column_values_to_be_between", {"column": "a", "max_value": 3, "row_condition": "odd > 1"}),
+        ("expect_column_values_to_not_be_null", {"column": "odd"}),
+        ("expect_column_values_to_be_in_set", {"column": "s", "value_set": ["x"]}),
+    )
+    together = validate(suite, rows)
+    monkeypatch.setattr("tasks.cleaning.suite._MANY", 0)
+    apart = validate(suite, rows)
+    said = [[{**vars(each), "failing": each.failing.tolist()} for each in found] for found in (together, apart)]
+    assert said[0] == said[1]
+    assert [each.success for each in together] == [True, True, True, True, False, False, False, False, False, False]
 
 
 def test_great_expectations_is_given_the_columns_alone_that_the_suite_reads(
