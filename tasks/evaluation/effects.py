@@ -90,6 +90,8 @@ def effects_of(
 def _edges(known: pl.Series) -> pl.Series:
     """Return values between which equally many rows lie; of few different ones, all."""
     known = known.filter(known.is_finite()) if known.dtype.is_float() else known
+    if known.n_unique() <= RANGES + 1:
+        return known.unique().sort()
     shares = np.linspace(0, 1, RANGES + 1)
     ordered = known.sort()
     places = np.round(shares * (len(ordered) - 1)).astype(np.int64) if len(ordered) else np.empty(0, dtype=np.int64)
@@ -111,6 +113,7 @@ def _accumulated(answers: Array, given: pl.Series, values: pl.Series, drawn: Res
     Returns
     -------
     ndarray of shape (1 + n_resamples, n_values)
+        NaN of a resample that holds no row with a value.
     """
     held = given.to_numpy().astype(np.float64)
     edges = values.to_numpy().astype(np.float64)
@@ -126,4 +129,5 @@ def _accumulated(answers: Array, given: pl.Series, values: pl.Series, drawn: Res
     mean = np.divide(total, rows, where=rows > 0, out=np.zeros_like(total))
     reached = np.concatenate([np.zeros((len(mean), 1)), np.cumsum(mean, axis=1)], axis=1)
     middle = (reached[:, 1:] + reached[:, :-1]) / 2
-    return np.asarray(reached - (middle * rows).sum(axis=1, keepdims=True) / rows.sum(axis=1, keepdims=True))
+    counts, total = rows.sum(axis=1, keepdims=True), (middle * rows).sum(axis=1, keepdims=True)
+    return np.asarray(reached - np.divide(total, counts, where=counts > 0, out=np.full_like(total, np.nan)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +101,21 @@ def test_integers_stay_integers_and_few_values_are_all_looked_at() -> None:
     (found,) = effects_of(lambda f: column(f["n"] ** 2), frame, "n", ["y"], drawn())
     assert [point.value for point in found.points] == [0, 1, 2]
     assert [point.dependence.value for point in found.points] == [0, 1, 4]
+
+
+def test_a_rare_value_of_few_is_looked_at_too() -> None:
+    frame = pl.DataFrame({"n": [0] * (N - 40) + [1] * 10 + [2] * 10 + [3] * 20})
+    (found,) = effects_of(lambda f: column(f["n"] ** 2), frame, "n", ["y"], drawn())
+    assert [(point.value, point.dependence.value) for point in found.points] == [(0, 0), (1, 1), (2, 4), (3, 9)]
+
+
+def test_resamples_without_a_value_of_a_rarely_known_input_bound_nothing() -> None:
+    frame = pl.DataFrame({"x": pl.Series([1.0, 3.0] + [None] * (N - 2))})
+    with np.errstate(invalid="raise"):
+        (found,) = effects_of(lambda f: column(f["x"].fill_null(0.0)), frame, "x", ["y"], drawn())
+    curve = [each.accumulated for each in found.points if each.accumulated is not None]
+    assert [each.value for each in curve] == [-1.0, 1.0]
+    assert all(math.isnan(each.low) and math.isnan(each.high) for each in curve)
 
 
 def test_an_effect_of_what_no_feature_reads_is_refused(make_use_case: Callable[..., Path]) -> None:
