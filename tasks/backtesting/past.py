@@ -65,7 +65,7 @@ class Past:
         self._trials: dict[tuple[UnpackedModel, int, str], Tried | None] = {}
         self._backs: dict[tuple[UnpackedModel, int], Back | None] = {}
         self._judged: dict[tuple[UnpackedModel | None, int], Judged | TurnResult] = {}
-        self._made: dict[tuple[UnpackedModel | None, int], UnpackedModel | str] = {}
+        self._made: dict[tuple[UnpackedModel | None, int], UnpackedModel | TurnResult | str] = {}
         self._blind: dict[int, UnpackedModel] = {}
         self._known: tuple[int, pl.DataFrame] | None = None
         self.untrainable: dict[int, str] = {}
@@ -166,16 +166,18 @@ class Past:
             The comparison before it, where `evaluation.error_budget` bounds all of them together.
         """
         key = (champion, number)
-        kept = self._judged.get(key)
+        if key not in self._judged:
+            try:
+                self._judged[key] = judge(self.known(number), self.spec, champion)
+            except (TrainingError, SourceError) as error:
+                self._judged[key] = TurnResult(None, str(error), failed=True)
+        kept = self._judged[key]
         if isinstance(kept, TurnResult):
             return kept
-        try:
-            found = kept or judge(self.known(number), self.spec, champion)
-            result = self._released(within_budget(found, self.spec, last), key)
-        except (TrainingError, SourceError) as error:
-            result = self._judged[key] = TurnResult(None, str(error), failed=True)
-        else:  # what the budget leaves differs from walk to walk
-            self._judged[key] = result if result.test is None else found
+        found = within_budget(kept, self.spec, last)
+        result = self._released(found, key)
+        if found.judgement.budget is None:  # else what the budget leaves, and so the result, differs from walk to walk
+            self._judged[key] = result
         return result
 
     def _released(self, found: Judged, key: tuple[UnpackedModel | None, int]) -> TurnResult:
@@ -184,8 +186,13 @@ class Past:
         if found.judgement.outcome != "passed":
             return TurnResult(None, found.judgement.rationale, test=test)
         if key not in self._made:
-            self._made[key] = self._make(found, *key)
+            try:
+                self._made[key] = self._make(found, *key)
+            except (TrainingError, SourceError) as error:
+                self._made[key] = TurnResult(None, str(error), failed=True)
         made = self._made[key]
+        if isinstance(made, TurnResult):  # a run that failed leaves no comparison in the ledger
+            return made
         if isinstance(made, str):
             return TurnResult(None, made, test=test)
         return TurnResult(made, found.judgement.rationale, test=test)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from expectations.gates import GateResult, Interval
+from expectations.gates import Interval
 from expectations.usecase import UseCase
 from tasks.evaluation.error_budget import BudgetTest, interval_at, next_test
 from tasks.evaluation.interval import paired_gain
+from tasks.evaluation.parts import figures_of
+from tasks.training.cross_validation import fold_statistics
 from tasks.training.judging import Judged, blocks_of, outcome_of
 from tasks.training.rationale import describe_gates, describe_learning
 
@@ -60,13 +62,17 @@ def within_budget(judged: Judged, spec: UseCase, last: BudgetTest | None) -> Jud
             n_blocks,
         )
 
-    gates, compared = list[GateResult](), list[GateResult]()
-    for gate, before in zip(spec.gates, judgement.gates, strict=True):
-        if gate.compares and gate.against == "champion":
-            compared.append(gate.judge(judgement.metrics, {gate.metric: gain_of(gate.metric)}, ()))
-            gates.append(compared[-1])
-        else:
-            gates.append(before)
+    bounded = [gate.compares and gate.against == "champion" for gate in spec.gates]
+    gains = {
+        gate.metric: gain_of(gate.metric) for gate, is_bounded in zip(spec.gates, bounded, strict=True) if is_bounded
+    }
+    metrics = {**judgement.metrics, **fold_statistics(judged.folds, spec)}
+    figures = figures_of(judged.parts) if judged.parts is not None else []
+    gates = [
+        gate.judge(metrics, gains, figures) if is_bounded else before
+        for gate, before, is_bounded in zip(spec.gates, judgement.gates, bounded, strict=True)
+    ]
+    compared = [gate for gate, is_bounded in zip(gates, bounded, strict=True) if is_bounded]
     test = test.tested(won=all(each.outcome == "pass" for each in compared))
     rationale = [*describe_gates(gates), str(test), *describe_learning(judged.trained, judged.folds, spec)]
     changed = replace(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expectations.errors import DriftwheelError
+from expectations.errors import DriftwheelError, TrainingError
+from expectations.gates import Figure, GateResult, Interval
 from expectations.loading import load_use_case
 from tasks.backtesting.walking import walk
 from tasks.deciding.triggers.schedule import SchedulePolicy
 from tasks.evaluation.error_budget import BudgetTest, interval_at, next_test, share
+from tasks.evaluation.gates import ComparisonGate
+from tasks.evaluation.part_gates import SliceGate
 from tasks.stores.plain import to_json
 from tasks.training.budgeting import budget_test_of, within_budget
 from tasks.training.judging import judge
@@ -122,6 +125,52 @@ def test_a_first_model_has_nothing_to_be_compared_with(make_use_case: Make) -> N
     usecase = load_use_case(str(make_use_case("small", {"evaluation.error_budget": 0.05})))
     judged = within_budget(judge(rows(usecase, "2011-03-01"), usecase.spec, None), usecase.spec, None)
     assert (judged.judgement.outcome, judged.judgement.budget) == ("passed", None)
+
+
+def test_a_refit_that_fails_in_one_walk_fails_no_walk_that_would_not_refit(
+    make_use_case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise TrainingError("rows to refit on", "none", "Add some")
+
+    changes = {"evaluation__error_budget": 0.4, "gates": [{"metric": "rmse", "versus": "champion"}]}
+    with walked(make_use_case, **changes) as past:
+        champion, worn = past.first(), BudgetTest(10**12, 1e-300, 1e-300, won=False)
+        number = next(each for each in (1, 2, 3) if past.judged(champion, each).model is not None)
+        past._made.clear()
+        monkeypatch.setattr("tasks.backtesting.past.refit", fails)
+        assert past.judged(champion, number).failed
+        refused = past.judged(champion, number, worn)
+        assert (refused.failed, refused.model) == (False, None)
+        assert refused.test is not None
+
+
+class TwiceGate(ComparisonGate):
+    """Compares, and asks for a fold's metric, the gain in another metric and a figure of a slice as well."""
+
+    def judge(
+        self, metrics: Mapping[str, float], gains: Mapping[str, Interval] | None, figures: Sequence[Figure]
+    ) -> GateResult:
+        """Hold the gain against the margin; what is not there is an error."""
+        assert metrics["folds_mean_rmse"] > 0
+        assert {each.column for each in figures} == {"temp"}
+        assert gains is None or {*gains} == {"rmse", "mae"}
+        return self.check(metrics, gains)
+
+
+def test_a_gate_is_handed_the_same_with_a_budget_as_without(make_use_case: Make, tmp_path: Path) -> None:
+    changes = {"evaluation.cross_validation": 2, "monitoring.slices": ["temp"], "evaluation.error_budget": 0.05}
+    spec = load_use_case(str(make_use_case("small", changes))).spec
+    plain = load_use_case(str(make_use_case("plain", {"gates": [{"metric": "rmse", "max": 1e9}]})))
+    champion, _, _ = released(plain, rows(plain, "2011-03-01"), tmp_path / "b")
+    gates = (
+        TwiceGate(metric="rmse", versus="champion"),
+        TwiceGate(metric="mae", versus="champion"),
+        SliceGate(slice="temp", metric="rmse", max=1e9),
+    )
+    spec = spec.model_copy(update={"gates": gates})
+    judged = judge(rows(plain, "2011-06-01"), spec, champion)
+    assert within_budget(judged, spec, None).judgement.budget is not None
 
 
 def test_each_walk_spends_a_budget_of_its_own(make_use_case: Make) -> None:
