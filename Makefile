@@ -74,8 +74,10 @@ test-ray: setup $(RAY)/.installed ## Run jobs on a real Ray of two nodes, kill w
 	@PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)" $(BIN)/python -c 'import ray'
 	@PYTHONPATH="$(CURDIR):$(CURDIR)/$(RAY)" $(BIN)/python -m pytest tests/cluster
 
+# by another name `make -n` says what it would do: a line that names $(MAKE) itself is run all the same
+AGAIN = $(MAKE)
 test-containers: setup ## Run the tests on a real engine, as root (it is installed and started where there is none)
-	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(MAKE) --no-print-directory images sbom DOCKER=/usr/bin/docker \
+	@engine=$$(tests/containers/engine.sh) && eval "$$engine" && $(AGAIN) --no-print-directory images sbom DOCKER=/usr/bin/docker \
 	  && $(BIN)/python -m pytest tests/containers
 
 test-fast: setup ## Run the tests that start neither a server nor a process and take little time, with a fifth of the examples of properties

@@ -20,14 +20,22 @@ def contents(wheels: Path, requirements: Iterable[Path]) -> Iterator[str]:
     """Return a line ``NAME==VERSION --hash=sha256:DIGEST`` for each wheel that is asked for, by name.
 
     A requirement without a wheel is for another platform; a wheel that none asks for is not installed.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there are no wheels: nothing would be known of the image.
     """
+    collected = sorted(wheels.glob("*.whl"))
+    if not collected:
+        raise FileNotFoundError(f"expected wheels in {wheels}, found none: remove {wheels.parent}, and `make wheels`")
     asked = {
         canonicalize_name(Requirement(line.removesuffix("\\")).name)
         for path in requirements
         for line in path.read_text(encoding="utf-8").splitlines()
         if line and not line.startswith((" ", "#"))
     }
-    for wheel in sorted(wheels.glob("*.whl")):
+    for wheel in collected:
         name, version, *_ = parse_wheel_filename(wheel.name)
         if name in asked:
             yield f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"

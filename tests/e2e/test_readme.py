@@ -204,7 +204,7 @@ ELSEWHERE = {
     "make stack-down": (STACK, 'compose.run("down")'),
     "make wheels": ("Makefile", "images: wheels"),  # what test-containers makes first
     "make sbom": ("tests/containers/test_image.py", "build/sbom/{name}.cdx.json"),  # which test-containers makes first
-    "make images": ("Makefile", "$(MAKE) --no-print-directory images sbom DOCKER"),  # by test-containers
+    "make images": ("Makefile", "$(AGAIN) --no-print-directory images sbom DOCKER"),  # by test-containers
     "make lock-images": ("tests/unit/test_setup.py", "lock_images.sh"),
     "driftwheel add --trust FOLDER": ("tests/unit/test_trusted_code.py", 'call("add", "--trust", str(folder))'),
     "driftwheel alert test USECASE": ("tests/integration/test_messages.py", '["alert", "test", str(folder)]'),

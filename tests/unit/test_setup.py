@@ -346,3 +346,19 @@ def test_a_bill_of_materials_names_the_wheels_that_an_image_installs(tmp_path: P
     )
     digest = hashlib.sha256(b"Flask_WTF-1.3.0-py3-none-any.whl").hexdigest()
     assert [*contents(tmp_path, [asked])] == [f"flask-wtf==1.3.0 --hash=sha256:{digest}"]
+    with pytest.raises(FileNotFoundError, match="found none"):  # and no bill that names nothing
+        [*contents(tmp_path / "serving", [asked])]
+
+
+def test_what_make_would_do_is_said_without_doing_it(checkout: Path) -> None:
+    engine = checkout / "tests/containers/engine.sh"
+    engine.parent.mkdir(parents=True)
+    engine.write_text("#!/bin/sh\ntouch started\n")
+    engine.chmod(0o755)
+    for name in ("pyproject.toml", "requirements.lock", "requirements-torch.lock"):
+        shutil.copy(ROOT / name, checkout)
+    said = subprocess.run(
+        ["make", "-n", "test-containers"], cwd=checkout, capture_output=True, text=True, check=True
+    ).stdout
+    assert "tests/containers/engine.sh" in said
+    assert not (checkout / "started").exists()
