@@ -103,11 +103,12 @@ class Stage(AbstractContextManager["Stage"]):
         over : sequence of str
             Keys of findings that this end resolves.
         key : str, optional
-            What makes the ledger entry unique; the turn and the stage where not given.
+            What makes the ledger entry unique; where not given the stage, and the turn or, without one, the instant.
         """
         job = self.job
+        when = f"{job.turn}/{self.name}" if job.turn else f"{self.name}/{job.as_of.isoformat()}"
         entry = Entry(
-            entry=f"{job.name}/{key or f'{job.turn}/{self.name}/{action}'}",
+            entry=f"{job.name}/{key or f'{when}/{action}'}",
             usecase=job.name,
             as_of=job.as_of,
             kind=self.name,
@@ -174,7 +175,6 @@ class Stage(AbstractContextManager["Stage"]):
                     key=f"failed-{self.name}",
                     title=f"{self.name} failed",
                 ),
-                key=None if self.job.turn else f"{self.name}/{self.job.as_of.isoformat()}/failed",
             )
         elif self.job.turn is not None and not isinstance(error, TurnTakenError | DatabaseError | BusyError):
             self.job.database.release(self.job.turn, self._owner)  # without a database the lease runs out by itself

@@ -11,7 +11,7 @@ from tasks.modelling.processors import limited_processors
 from tasks.training.learning import Trained, chosen_window, fit_recipe
 
 MAX_ROWS = 100_000
-"""Rows that a twin learns from at most, so that its cost does not grow with the table."""
+"""Rows that a twin learns from, so that its cost does not grow with the table; more where a class is rare."""
 MIN_OF_RARE = 1_000
 """Rows of other classes than the most frequent one that a sample has at least, where there are as many."""
 _RECIPE = {

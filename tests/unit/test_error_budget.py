@@ -16,14 +16,21 @@ from hypothesis import strategies as st
 from expectations.errors import DriftwheelError, TrainingError
 from expectations.gates import Figure, GateResult, Interval
 from expectations.loading import load_use_case
+from flows.conclusions import conclude_training
+from infra.settings import Settings
 from tasks.backtesting.walking import walk
 from tasks.deciding.triggers.schedule import SchedulePolicy
 from tasks.evaluation.error_budget import BudgetTest, interval_at, next_test, share
 from tasks.evaluation.gates import ComparisonGate
 from tasks.evaluation.part_gates import SliceGate
+from tasks.stores.places import Job
 from tasks.stores.plain import to_json
+from tasks.stores.stages import STAGES
+from tasks.stores.turning import Stage
 from tasks.training.budgeting import budget_test_of, within_budget
-from tasks.training.judging import judge
+from tasks.training.judging import Judgement, judge
+from tasks.training.training_run import Challenger, last_test
+from tests.conftest import instant
 from tests.unit.test_backtest import walked
 from tests.unit.test_training import released, rows
 
@@ -143,6 +150,39 @@ def test_a_refit_that_fails_in_one_walk_fails_no_walk_that_would_not_refit(
         refused = past.judged(champion, number, worn)
         assert (refused.failed, refused.model) == (False, None)
         assert refused.test is not None
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_the_ledger_says_which_comparison_was_the_last(
+    make_use_case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turns: bool
+) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    settings = Settings()
+    usecase = settings.use_case(str(make_use_case("small")))
+    first = BudgetTest(1, 0.009, 0.05, won=False)
+    second = next_test(0.05, first).tested(won=False)
+    third = next_test(0.05, second).tested(won=True)
+    said = [
+        Judgement("unknown", "too few new rows"),
+        Judgement("refused", "worse", budget=first),
+        Judgement("refused", "worse", budget=second),
+        Judgement("unchanged", "no ripe rows"),
+        Judgement("refused", "the refit is another model", budget=third),
+        Judgement("unknown", "too few new rows"),
+    ]
+    found = []
+    for number, judgement in enumerate(said):
+        turn, as_of = None, instant(f"2026-01-0{number + 1}")
+        if turns:
+            with settings.platform().transaction() as connection:
+                turn = settings.platform().request_turn(connection, "small", "decay", as_of)
+                assert turn is not None
+                settings.platform().put_state(connection, turn, STAGES["train"].works)
+        job = Job(usecase, settings.places(), as_of, turn)
+        with Stage(job, "train") as stage:
+            conclude_training(stage, Challenger(judgement, None, "run", None))
+        found.append(last_test(job))
+    assert found == [None, first, second, second, third, third]
 
 
 class TwiceGate(ComparisonGate):
