@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 from expectations.data import EVENT_TIME
 from expectations.deciding import RECALIBRATE
 from expectations.history_contradictions import impossible_history
-from expectations.model_contradictions import impossible_features, impossible_metrics, impossible_probabilities
+from expectations.model_contradictions import (
+    impossible_effects,
+    impossible_features,
+    impossible_metrics,
+    impossible_probabilities,
+    inputs_of,
+)
 from expectations.production import RowWindows
 from expectations.slots import CALIBRATIONS
-from expectations.wording import suggestion_behind
 
 if TYPE_CHECKING:
     from expectations.usecase import UseCase
@@ -29,7 +34,7 @@ def find_contradictions(spec: UseCase) -> list[str]:
         *impossible_probabilities(spec),
         *_impossible_parts(spec),
         *_impossible_measures(spec),
-        *_impossible_effects(spec),
+        *impossible_effects(spec),
         *impossible_features(spec),
         *impossible_history(spec),
         *_impossible_policy(spec),
@@ -241,29 +246,9 @@ def _impossible_parts(spec: UseCase) -> list[str]:
     return problems
 
 
-def _inputs(spec: UseCase) -> list[str]:
-    """Return the columns that the features read and do not make themselves."""
-    read: dict[str, None] = {}
-    made: set[str] = set()
-    for step in spec.features:
-        read |= dict.fromkeys(name for name in step.reads({}) if name not in made)
-        made |= {*step.makes()}
-    return [*read]
-
-
-def _impossible_effects(spec: UseCase) -> list[str]:
-    """Say which inputs, whose effect is asked for, the features do not read."""
-    read = _inputs(spec)
-    return [
-        f"evaluation.effects: no feature reads {name}{suggestion_behind(name, read)}"
-        for name in spec.evaluation.effects
-        if name not in read
-    ]
-
-
 def _impossible_measures(spec: UseCase) -> list[str]:
     """Say which measures could never measure anything, and which are declared twice."""
-    read = _inputs(spec)
+    read = [*inputs_of(spec)]
     declared = [each.measure for each in spec.monitoring.measures]
     problems = []
     for index, measure in enumerate(spec.monitoring.measures):

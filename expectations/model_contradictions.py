@@ -1,4 +1,4 @@
-"""What contradicts itself of what a model is made of: candidates, metrics, probabilities and features."""
+"""What contradicts itself of what a model is made of: candidates, metrics, probabilities, features and effects."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from expectations.errors import PartError
 from expectations.metrics import metrics_of
 from expectations.searching import impossible
 from expectations.slots import CALIBRATIONS, METRICS
-from expectations.wording import suggestion
+from expectations.wording import suggestion, suggestion_behind
 
 if TYPE_CHECKING:
+    from expectations.parts import Kind
     from expectations.usecase import UseCase
 
 
@@ -158,4 +159,32 @@ def _other_tokens(spec: UseCase) -> list[str]:
                 f"model.candidates.{index}.family: {candidate.family} would read the numbers of tokens as quantities; "
                 "give it a use case of its own, with `tfidf` or `ngrams` in place of `tokens`"
             )
+    return problems
+
+
+def inputs_of(spec: UseCase) -> dict[str, Kind]:
+    """Return the columns that the features read and do not make themselves, and what each is read as."""
+    read: dict[str, Kind] = {}
+    made: set[str] = set()
+    for step in spec.features:
+        read = {name: kind for name, kind in step.reads({}).items() if name not in made} | read
+        made |= {*step.makes()}
+    return read
+
+
+def impossible_effects(spec: UseCase) -> list[str]:
+    """Say which inputs, whose effect is asked for, are none, or of a kind that it cannot be shown of."""
+    read = inputs_of(spec)
+    shown = [name for name, kind in read.items() if kind in ("number", "text")]
+    made = {name for step in spec.features for name in step.makes()}
+    problems = []
+    for index, name in enumerate(spec.evaluation.effects):
+        if name in spec.evaluation.effects[:index]:
+            problems.append(f"evaluation.effects: {name} stands there before; leave one out")
+        elif name in read and name not in shown:
+            problems.append(f"evaluation.effects: {name} is read as an {read[name]}; name numbers or texts")
+        elif name not in read and name in made:
+            problems.append(f"evaluation.effects: {name} is made by the features; name numbers or texts of the rows")
+        elif name not in read:
+            problems.append(f"evaluation.effects: no feature reads {name}{suggestion_behind(name, shown)}")
     return problems

@@ -118,6 +118,18 @@ def test_resamples_without_a_value_of_a_rarely_known_input_bound_nothing() -> No
     assert all(math.isnan(each.low) and math.isnan(each.high) for each in curve)
 
 
-def test_an_effect_of_what_no_feature_reads_is_refused(make_use_case: Callable[..., Path]) -> None:
-    with pytest.raises(DriftwheelError, match=r"evaluation.effects: no feature reads tempp \(did you mean 'temp'\?\)"):
-        load_use_case(str(make_use_case(changes={"evaluation.effects": ["tempp"]})))
+@pytest.mark.parametrize(
+    ("effects", "message"),
+    [
+        (["tempp"], r"no feature reads tempp \(did you mean 'temp'\?\)"),
+        (["casual"], "no feature reads casual"),
+        (["temp", "hum", "temp"], "temp stands there before; leave one out"),
+        (["time"], "time is read as an instant; name numbers or texts"),
+        (["time_hour"], "time_hour is made by the features; name numbers or texts of the rows"),
+    ],
+)
+def test_an_effect_that_cannot_be_shown_is_refused(
+    effects: list[str], message: str, make_use_case: Callable[..., Path]
+) -> None:
+    with pytest.raises(DriftwheelError, match=f"evaluation.effects: {message}"):
+        load_use_case(str(make_use_case(changes={"evaluation.effects": effects})))
