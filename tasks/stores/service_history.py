@@ -148,7 +148,7 @@ def grown(replicas: Iterable[Replica], last: Mapping[str, Replica], minute: date
             continue
         for name, now in replica.usecases.items():
             more = now - (before.usecases.get(name, Counted()) if before else Counted())
-            if more.requests or more.errors:
+            if more.requests or more.errors or more.behind:
                 found[name] = found.get(name, Counted()) + more
     return found
 

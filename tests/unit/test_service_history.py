@@ -39,6 +39,11 @@ def test_a_minute_is_what_replicas_did_since_the_last_look() -> None:
     assert grown(now, last, NOON + 10 * MINUTE) == {"rentals": Counted(67, 67, {"bad_request": 2}, [67])}
 
 
+def test_what_a_request_of_an_earlier_look_looked_back_at_is_kept() -> None:
+    before, now = (Replica("a", NOON.timestamp(), {"rentals": Counted(5, 5, behind=count)}) for count in (0, 12))
+    assert grown([now], {"a": before}, NOON + MINUTE) == {"rentals": Counted(behind=12)}
+
+
 def test_of_a_replica_that_ran_before_anybody_looked_the_first_look_says_where_it_stands() -> None:
     assert grown([replica(5000)], {}, NOON + 10 * MINUTE) == {}
     assert grown([replica(5000)], {"a": replica(5000)}, NOON + 11 * MINUTE) == {}
