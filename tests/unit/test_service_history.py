@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,18 +10,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
-from flows.service_watch import ServiceWatch, is_burst, is_unready
+from flows.service_watch import ServiceWatch, counted, is_burst, is_unready
+from infra.serving.access import Access
+from infra.serving.app import Service
+from infra.serving.journal_writer import Journal
+from infra.serving.mount import Mount
+from infra.serving.mounts import Mounts
 from infra.settings import Settings
 from tasks.stores import tables
 from tasks.stores.finding_kinds import describe
+from tasks.stores.releases import Releases
 from tasks.stores.service_history import KEPT, Counted, Outage, Probe, Replica, ServiceHistory, grown, outages, total
 from tests.fronts import serving
 from tests.pages import Home, find, statements
@@ -294,6 +303,29 @@ def test_a_burst_and_an_outage_are_findings_of_what_is_served_and_end_by_themsel
     assert sorted(standing()) == [("errors", "failure"), ("unready", "failure")]  # nobody knows if requests fail
     look(100)
     assert sorted(standing()) == [("errors", "failure"), ("unready", "failure")]  # one check, and that is not passed
+
+
+def test_what_the_service_says_that_it_counted_is_what_its_watch_reads(tmp_path: Path) -> None:
+    mounts, journal = Mounts(Releases(tmp_path / "releases")), Journal(tmp_path / "journal")
+    mount = mounts.by_name["rentals"] = Mount("rentals")
+    counters = mount.counters
+    counters.requests, counters.rows, counters.errors["busy"] = 3, 12, 1
+    counters.model("b", "1").history.update(behind=5, unseen=2)
+    service = Service(mounts, journal, Access(None, loopback=True))
+
+    async def version() -> Any:
+        transport = httpx.ASGITransport(service)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return (await client.get("/version")).json()
+
+    try:
+        said = asyncio.run(version())
+    finally:
+        service.close()
+        journal.close()
+    (replica,) = counted(SimpleNamespace(ask_once=lambda *_: [said]))  # type: ignore[arg-type] # as much as is asked
+    found = replica.usecases["rentals"]
+    assert (found.requests, found.rows, found.errors, found.behind) == (3, 12, {"busy": 1}, 5)
 
 
 def test_rows_that_are_looked_back_at_too_early_are_a_finding_until_they_are_there(
