@@ -15,9 +15,10 @@ _FAR, NEAR = 0.5, 0.35
 """Kolmogorov-Smirnov distances: another distribution, and the same one once a unit is undone."""
 CLOSER, LIKELIER = 0.5, 0.75
 """How much closer a stretch of time has to be for a fault to be found, and for the fault to be there as well."""
-_ALIKE, _MIN_SINGLY, _MOST, _PARTS = 0.2, 30, 0.7, 3
+_ALIKE, _MIN_SINGLY, _MOST, _PARTS, _AMONG = 0.2, 30, 0.7, 3, 0.5
 """Where rows singly came in another unit: the distance within which values are alike, how many tell it, which share of
-those beyond the earlier range it brings back, and parts of the window in all of which there are some."""
+those beyond the earlier range it brings back, parts of the window in all of which there are some, and how often they
+and others take turns, as a share of how often they would by chance."""
 _SAMPLE = 4000
 _GAP, _NEARLY_ALL = 2, 0.6
 UNITS: tuple[tuple[str, float, float], ...] = (
@@ -99,7 +100,8 @@ def singly_of(new: Array, beyond: Mask) -> tuple[str, Mask] | None:
     """Find the unit that rows here and there came in, all through a window, between others that did not.
 
     A season moves all rows, and those beyond the earlier range are its extremes. So these have to be distributed as
-    those within it are, once the unit is undone.
+    those within it are, once the unit is undone; and they have to lie among those as by chance, where nights of frost
+    after an autumn without lie side by side, though with their sign turned they would be as warm as the days.
 
     Parameters
     ----------
@@ -118,6 +120,8 @@ def singly_of(new: Array, beyond: Mask) -> tuple[str, Mask] | None:
         return None
     if min(part.mean() for part in np.array_split(beyond, _PARTS)) < beyond.mean() / 2:
         return None
+    if _switches(beyond[~np.isnan(new)]) < _AMONG:
+        return None
     nearest, found = _ALIKE, None
     for what, factor, offset in UNITS:
         undone = (new - offset) / factor
@@ -128,6 +132,12 @@ def singly_of(new: Array, beyond: Mask) -> tuple[str, Mask] | None:
         if apart < nearest:
             nearest, found = apart, (what, back)
     return found
+
+
+def _switches(some: Mask) -> float:
+    """Return how often rows follow that are not alike, as a share of what it would be in an order of chance."""
+    share = some.mean()
+    return float((some[1:] != some[:-1]).mean() / (2 * share * (1 - share)))
 
 
 def bridged(likely: Mask, pieces: Sequence[slice], size: int) -> Mask:

@@ -77,6 +77,14 @@ def test_days_hotter_or_colder_than_any_before_are_no_other_unit() -> None:
     assert units(before, (times, np.where(hot, values - 12, values))) == []
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_first_winter_about_zero_is_no_turned_sign(seed: int) -> None:
+    (earlier, autumn), (times, values) = hourly(60, 240, seed), hourly(30, 330, 100 + seed)
+    cold = values - values.mean() + 4 * np.sin(times * 2 * np.pi / DAY)
+    assert 0.3 < (cold < 0).mean() < 0.7
+    assert units((earlier, np.maximum(autumn - 5, 0.2)), (times, cold)) == []
+
+
 def test_a_unit_that_comes_and_goes_is_one_and_a_cold_spell_is_none() -> None:
     before, (times, values) = hourly(60, 120, 1), hourly(30, 180, 2)
     days = times / DAY - 180
