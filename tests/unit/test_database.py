@@ -138,6 +138,7 @@ def test_a_home_of_before_versions_without_an_index_gets_it(database: Database) 
             connection.execute(text(f"ALTER TABLE measurements DROP COLUMN {name}"))
         for name in ("probes", "traffic", "collections", TABLE):
             connection.execute(text(f"DROP TABLE {name}"))
+        connection.execute(text("ALTER TABLE reported RENAME TO told"))
     close_engines()
     assert indexes("ledger") == {"ledger_by_kind", "ix_ledger_usecase"}
     assert indexes("turns") == {"one_open_turn"}
