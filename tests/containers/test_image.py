@@ -104,10 +104,9 @@ def test_its_bill_of_materials_names_what_is_installed(name: str) -> None:
     bill = json.loads(Path(f"build/sbom/{name}.cdx.json").read_text())
     assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "driftwheel")
     named = {(each["name"], each["version"]) for each in bill["components"]}
-    assert installed - named == {("driftwheel", "0.1.0")} | {
-        each for each in installed if each[0] in ("pip", "setuptools")
-    }
-    assert named <= installed
+    # the environment's own tools are in no lock, and one package is for Pythons before 3.11.3 alone
+    assert {name for name, _ in installed - named} - {"pip", "setuptools"} == {"driftwheel"}
+    assert {name for name, _ in named - installed} <= {"async-timeout"}
     assert all(each["externalReferences"][0]["hashes"] for each in bill["components"])
 
 
