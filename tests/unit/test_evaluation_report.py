@@ -121,7 +121,7 @@ def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_f
                 changes={
                     "evaluation.learning_curve": 3,
                     "evaluation.permutation_importance": True,
-                    "evaluation.effects": ["temp", "time"],
+                    "evaluation.effects": ["temp"],
                 }
             )
         )
@@ -144,7 +144,7 @@ def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_f
     assert set(figures) == {"residuals_by_range", "learning_curve", "effect_01"}
     effects = judged.evaluation.extra["effects"]
     (warmth,) = effects["found"]
-    assert (warmth["input"], warmth["output"], effects["left_out"][0]["input"]) == ("temp", "bikers", "time")
+    assert (warmth["input"], warmth["output"], effects["left_out"]) == ("temp", "bikers", [])
     assert warmth["points"][-1]["dependence"]["value"] > warmth["points"][0]["dependence"]["value"]
 
     bundle, *_ = released(usecase, frame, tmp_path / "b", judged)
@@ -160,7 +160,6 @@ def test_a_version_keeps_its_evaluation_with_the_learning_curve_that_was_asked_f
     for said in (
         "Permutation importance",
         "Effect of temp on bikers",
-        "The effect of time is left out",
         "Learning curve",
         "Residuals by predicted value",
         "median_absolute_error",
