@@ -146,6 +146,11 @@ class Gate(Part):
         return "champion"
 
     @property
+    def challenges(self) -> bool:
+        """Whether it compares with the champion."""
+        return self.compares and self.against == "champion"
+
+    @property
     def bounded(self) -> bool:
         """Whether a comparison passes by the lower bound of the gain alone, and not by its value."""
         return True

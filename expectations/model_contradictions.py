@@ -52,7 +52,7 @@ def impossible_metrics(spec: UseCase) -> list[str]:
 def _impossible_budget(spec: UseCase) -> list[str]:
     if spec.evaluation.error_budget is None:
         return []
-    compared = [gate for gate in spec.gates if gate.compares and gate.against == "champion"]
+    compared = [gate for gate in spec.gates if gate.challenges]
     if not compared:
         example = f"{{metric: {spec.gates[0].metric}, versus: champion}}"
         return [f"evaluation.error_budget: no gate compares with the champion; add one such as {example}"]

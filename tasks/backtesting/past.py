@@ -65,7 +65,7 @@ class Past:
         self._trials: dict[tuple[UnpackedModel, int, str], Tried | None] = {}
         self._backs: dict[tuple[UnpackedModel, int], Back | None] = {}
         self._judged: dict[tuple[UnpackedModel | None, int], Judged | TurnResult] = {}
-        self._made: dict[tuple[UnpackedModel | None, int], UnpackedModel | TurnResult | str] = {}
+        self._made: dict[tuple[UnpackedModel | None, int], TurnResult] = {}
         self._blind: dict[int, UnpackedModel] = {}
         self._known: tuple[int, pl.DataFrame] | None = None
         self.untrainable: dict[int, str] = {}
@@ -186,25 +186,23 @@ class Past:
         if found.judgement.outcome != "passed":
             return TurnResult(None, found.judgement.rationale, test=test)
         if key not in self._made:
-            try:
-                self._made[key] = self._make(found, *key)
-            except (TrainingError, SourceError) as error:
-                self._made[key] = TurnResult(None, str(error), failed=True)
+            self._made[key] = self._make(found, *key)
         made = self._made[key]
-        if isinstance(made, TurnResult):  # a run that failed leaves no comparison in the ledger
-            return made
-        if isinstance(made, str):
-            return TurnResult(None, made, test=test)
-        return TurnResult(made, found.judgement.rationale, test=test)
+        # a run that failed leaves no comparison in the ledger
+        return made if made.failed else made._replace(why=made.why or found.judgement.rationale, test=test)
 
-    def _make(self, found: Judged, champion: UnpackedModel | None, number: int) -> UnpackedModel | str:
-        """Make what was judged again of all ripe rows, or say why that is another model."""
+    def _make(self, found: Judged, champion: UnpackedModel | None, number: int) -> TurnResult:
+        """Make what was judged again of all ripe rows, or say why that fails, or is another model."""
         rows = self.known(number)
-        refitted = refit(rows, self.spec, found)
+        try:
+            refitted = refit(rows, self.spec, found)
+        except (TrainingError, SourceError) as error:
+            return TurnResult(None, str(error), failed=True)
         if not refitted.disagreement <= self.spec.evaluation.agreement:
-            return f"the refit differs by {refitted.disagreement:.4f} from the model that was judged"
+            return TurnResult(None, f"the refit differs by {refitted.disagreement:.4f} from the model that was judged")
         metrics = {name: value for name, value in found.judgement.metrics.items() if math.isfinite(value)}
-        return UnpackedModel(number, refitted.trained, _newest(rows, self.spec), refitted.rows, metrics, champion)
+        made = UnpackedModel(number, refitted.trained, _newest(rows, self.spec), refitted.rows, metrics, champion)
+        return TurnResult(made, "")
 
     def tried(self, champion: UnpackedModel, number: int, asked: Any, step: int) -> Tried | None:  # noqa: ANN401 - a word
         """Try a challenger on a ripe window.

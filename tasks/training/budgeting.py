@@ -62,20 +62,15 @@ def within_budget(judged: Judged, spec: UseCase, last: BudgetTest | None) -> Jud
             n_blocks,
         )
 
-    bounded = [gate.compares and gate.against == "champion" for gate in spec.gates]
-    gains = {
-        gate.metric: gain_of(gate.metric) for gate, is_bounded in zip(spec.gates, bounded, strict=True) if is_bounded
-    }
+    gains = {gate.metric: gain_of(gate.metric) for gate in spec.gates if gate.challenges}
     metrics = {**judgement.metrics, **fold_statistics(judged.folds, spec)}
     figures = figures_of(judged.parts) if judged.parts is not None else []
-    gates = [
-        gate.judge(metrics, gains, figures) if is_bounded else before
-        for gate, before, is_bounded in zip(spec.gates, judgement.gates, bounded, strict=True)
-    ]
-    compared = [gate for gate, is_bounded in zip(gates, bounded, strict=True) if is_bounded]
+    gates = tuple(
+        gate.judge(metrics, gains, figures) if gate.challenges else before
+        for gate, before in zip(spec.gates, judgement.gates, strict=True)
+    )
+    compared = [result for gate, result in zip(spec.gates, gates, strict=True) if gate.challenges]
     test = test.tested(won=all(each.outcome == "pass" for each in compared))
     rationale = [*describe_gates(gates), str(test), *describe_learning(judged.trained, judged.folds, spec)]
-    changed = replace(
-        judgement, outcome=outcome_of(tuple(gates)), rationale="; ".join(rationale), gates=tuple(gates), budget=test
-    )
+    changed = replace(judgement, outcome=outcome_of(gates), rationale="; ".join(rationale), gates=gates, budget=test)
     return replace(judged, judgement=changed)

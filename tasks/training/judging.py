@@ -230,7 +230,7 @@ def blocks_of(spec: UseCase, holdout: pl.DataFrame) -> Blocks:
 
 
 def _gains(spec: UseCase, blocks: Blocks, scored: Mapping[str, Scored]) -> dict[str, Interval]:
-    compared = {gate.metric for gate in spec.gates if gate.compares and gate.against == "champion"}
+    compared = {gate.metric for gate in spec.gates if gate.challenges}
     return {
         metric: _gain(spec, blocks, metric, scored["challenger"], scored["champion"]) for metric in sorted(compared)
     }
