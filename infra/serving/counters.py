@@ -59,13 +59,8 @@ class Counters:
     errors: dict[str, int] = field(default_factory=dict)
     seconds: DurationHistogram = field(default_factory=DurationHistogram)
     models: dict[str, ModelCounters] = field(default_factory=dict)
-    behind_before: int = 0
-    """Values of earlier rows that may be out of date, as bundles counted them that are forgotten by now."""
-
-    @property
-    def behind(self) -> int:
-        """Values of earlier rows that rows not collected yet may change; never fewer than before."""
-        return self.behind_before + sum(each.history.get("behind", 0) for each in self.models.values())
+    behind: int = 0
+    """Values of earlier rows that rows not collected yet may change, as the champion looked back at them."""
 
     def error(self, kind: str) -> None:
         """Count one request refused or failed."""
@@ -82,7 +77,7 @@ class Counters:
         """Make room for one more bundle among `kept`: the oldest that are not in use go."""
         for bundle in [bundle for bundle in self.models if bundle not in but]:
             if len(self.models) >= kept:
-                self.behind_before += self.models.pop(bundle).history.get("behind", 0)
+                del self.models[bundle]
 
     def to_dict(self) -> dict[str, Any]:
         """Write it as JSON can carry it."""

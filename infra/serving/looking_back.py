@@ -10,6 +10,7 @@ from pathlib import Path
 
 from expectations.errors import StateError, StorageError
 from expectations.history import HistoryColumn
+from infra.serving.counters import Counters
 from infra.serving.steps import Steps
 from tasks.preprocessing.history.earlier_rows import SeriesKey, key_of
 from tasks.preprocessing.history.looking_back import NO_BOUNDS, LookBack
@@ -169,6 +170,8 @@ class RowHistory:
     counts : mapping of str to int
         Values that are missing as the entity was never seen (`unseen`), or as the row is older than what is kept
         (`before`); and those that newer rows, not collected yet, may change (`behind`).
+    usecase_counts : Counters, optional
+        Where the latter are counted of the use case, too; None of a candidate, which reads what the champion read.
     """
 
     def __init__(self, columns: Mapping[str, HistoryColumn], fields: Mapping[str, str], clock: str) -> None:
@@ -180,6 +183,7 @@ class RowHistory:
         self.columns = columns
         self.kept: KeptHistory | None = None
         self.counts: MutableMapping[str, int] = {}
+        self.usecase_counts: Counters | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to fill."""
@@ -212,6 +216,8 @@ class RowHistory:
             return None, 0
         if series.until is not None and how.newest(at) >= series.until:
             self._count("behind")
+            if self.usecase_counts is not None:
+                self.usecase_counts.behind += 1
         name = entity_of(entity)
         if name is None:
             return None, 0

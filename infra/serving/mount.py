@@ -118,6 +118,9 @@ class Mount:
                 self.stands_in = pending.stands_in
                 _log.info("%s now serves version %s (bundle %s)", self.usecase, now.version, now.bundle.digest[:12])
             self.champion = now
+        for model in (self.candidate, self.champion):
+            if model is not None:
+                model.reader.history.usecase_counts = self.counters if model is self.champion else None
         # what is loaded stays: the collector need not walk it during requests. To look for models that are gone
         # among all that stays takes some tens of milliseconds, so it is not done at every swap.
         if self.swaps != swaps and self.swaps % _THAW_EVERY == 0:

@@ -28,6 +28,7 @@ from infra.serving import explainer, explanations
 from infra.serving.explainer import Explainer
 from infra.serving.looking_back import KeptHistory, RowHistory
 from infra.serving.models import Model
+from infra.serving.mount import Pending
 from infra.serving.mounts import Mounts
 from infra.settings import Settings
 from tasks.bundles import history_state
@@ -223,6 +224,41 @@ def test_what_is_not_collected_yet_or_was_never_seen_is_counted(learnt: Learnt, 
     assert counts == {"behind": 4, "unseen": 1}
     assert ask(model, first, time="2011-01-20T00:00:00Z")["newest"].item() is None
     assert counts == {"behind": 4, "unseen": 1, "before": 4}
+
+
+@pytest.mark.slow
+def test_what_is_not_collected_yet_is_counted_once_of_a_use_case_whoever_reads_the_request_again(
+    learnt: Learnt, unhashed: pl.DataFrame
+) -> None:
+    keep_history(learnt.job)
+    mounts, desired = Mounts(learnt.job.releases), learnt.job.releases.desired("lagged")
+    champion = serve(mounts, "lagged")
+    mount, last = mounts.by_name["lagged"], unhashed.tail(1)
+    assert champion is not None
+    assert desired is not None
+    candidate = mounts._load(mount, Served(bundle=learnt.bundle.digest, version="2"), desired)
+
+    def swap(champion: Model, candidate: Model | None) -> None:
+        mount.pending = Pending(
+            mount.generation + 1, champion, candidate, "shadow", 0.0, watched=True, stands_in=False, at=0.0
+        )
+        mount.adopt()
+        gc.unfreeze()
+
+    swap(champion, candidate)
+    for model in (champion, candidate):
+        ask(model, last)
+    assert mount.counters.models[learnt.bundle.digest].history == {"behind": 8}, "both are of one bundle"
+    assert mount.counters.behind == 4
+    swap(candidate, None)
+    ask(champion, last)  # of a request that began before
+    assert mount.counters.behind == 8
+    ask(candidate, last)
+    assert mount.counters.behind == 12
+    swap(candidate, champion)
+    ask(champion, last)
+    mount.counters.forget(0, set())
+    assert mount.counters.to_dict()["behind"] == 12, "and stays when a bundle is forgotten: it never falls"
 
 
 @pytest.mark.slow

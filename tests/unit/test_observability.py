@@ -35,18 +35,6 @@ class Counted:
         return exposition({"flights": counts.to_dict()}, mounts, journal, {"401": 1}, {"late": 1})
 
 
-def test_what_a_forgotten_bundle_counted_of_rows_not_collected_yet_stays_counted() -> None:
-    counts = Counters()
-    for number in range(3):
-        counts.model(f"b{number}", str(number)).history.update(behind=10, unseen=1)
-    assert counts.behind == 30
-    counts.forget(2, {"b2"})
-    assert list(counts.models) == ["b2"]
-    assert counts.to_dict()["behind"] == 30  # else the next minute would have fewer than none
-    counts.model("b2", "2").history["behind"] += 5
-    assert counts.behind == 35
-
-
 class Wrong:
     """What the page says of a use case, one of whose targets takes nothing."""
 

@@ -309,8 +309,8 @@ def test_what_the_service_says_that_it_counted_is_what_its_watch_reads(tmp_path:
     mounts, journal = Mounts(Releases(tmp_path / "releases")), Journal(tmp_path / "journal")
     mount = mounts.by_name["rentals"] = Mount("rentals")
     counters = mount.counters
-    counters.requests, counters.rows, counters.errors["busy"] = 3, 12, 1
-    counters.model("b", "1").history.update(behind=5, unseen=2)
+    counters.requests, counters.rows, counters.errors["busy"], counters.behind = 3, 12, 1, 5
+    counters.model("b", "1").history.update(behind=7, unseen=2)
     service = Service(mounts, journal, Access(None, loopback=True))
 
     async def version() -> Any:
