@@ -119,11 +119,11 @@ class ServiceWatch:
             if not probe.why and (name, "unready") in standing:
                 database.end(name, ["unready"], "the service passes its health check", minute)
             stands = standing.get((name, "errors"))
-            burst = self.burst(history, name, minute, stands)
+            newest = total(each for _, each in history.minutes(name, minute - _NEWEST + _MINUTE))
+            burst = self.burst(history, name, newest, minute, stands)
             found += [burst] if burst else []
             if burst is None and stands is not None and replied and _passed(history, minute):
                 database.end(name, ["errors"], "no more requests fail than by chance, or than one in twenty", minute)
-            newest = total(each for _, each in history.minutes(name, minute - _NEWEST + _MINUTE))
             found += judge_behind(database, name, newest, minute, stands=(name, BEHIND) in standing)
             if found:
                 with database.transaction() as connection:
@@ -137,21 +137,23 @@ class ServiceWatch:
             return None
         return history.newest_outage(minute, max(known, key=lambda each: each.last, default=None))
 
-    def burst(self, history: ServiceHistory, name: str, minute: datetime, stands: Finding | None) -> Found | None:
+    def burst(
+        self, history: ServiceHistory, name: str, newest: Counted, minute: datetime, stands: Finding | None
+    ) -> Found | None:
         """Return that many requests fail at once; None where no more do than usual, or only a few.
 
         Parameters
         ----------
+        newest : Counted
+            What the service did for the use case in the five minutes that are looked at.
         minute : datetime
-            The last of the five minutes that are looked at.
+            The last of them.
         stands : Finding or None
             What an earlier look opened: it is held against the day before that.
         """
-        since = minute - _NEWEST + _MINUTE
-        newest = total(each for _, each in history.minutes(name, since))
         if not _are_many(newest, stands=stands is not None):
             return None  # as ever: what was before is not read
-        before = _held_against(stands) or self._day_before(history, name, since, stands)
+        before = _held_against(stands) or self._day_before(history, name, minute - _NEWEST + _MINUTE, stands)
         if not is_burst(newest, before, stands=stands is not None):
             return None
         errors = _of_predictions(newest)

@@ -446,7 +446,9 @@ def test_a_burst_whose_finding_is_of_before_that_was_kept_is_held_against_the_ol
             content = msgspec.json.encode(each).decode()
             connection.execute(insert(tables.traffic).values(usecase=name, minute=at, content=content))
     (stands,) = home.database.open_findings(name)
-    assert watch.burst(history, name, NOON, stands) is None
+    newest = total(each for _, each in history.minutes(name, NOON - 4 * MINUTE))
+    assert newest == Counted(100, 100, {"bad_request": 9})
+    assert watch.burst(history, name, newest, NOON, stands) is None
     assert is_burst(Counted(100, errors={"bad_request": 9}), Counted(), stands=True)  # as it was without that day
 
 
