@@ -144,13 +144,17 @@ class BoundedConnection(HttpToolsProtocol):
         return (0, since) if now - since > _SETTLE_SECONDS else None
 
     def _refuse(self, answer: bytes) -> None:
-        """Hear nothing more, and end the connection: after a reply that is due, else after this answer."""
-        if self._unread:  # it has had its answer
+        """Hear nothing more, and end the connection."""
+        self._end_with(answer)
+        self._deaf, self.arriving_since = True, None
+
+    def _end_with(self, answer: bytes) -> None:
+        """End the connection: at once where it has had its answer, after a reply that is due, else after this one."""
+        if self._unread:
             self.transport.close()
         elif not self._ends_after_what_is_due():
             self.transport.write(answer)
             self.transport.close()
-        self._deaf, self.arriving_since = True, None
 
     def end_unread(self) -> None:
         """End the connection after an answer whose request is still arriving: the rest of it is thrown away.
@@ -169,11 +173,7 @@ class BoundedConnection(HttpToolsProtocol):
         """Refuse what is no HTTP; a reply that is still due goes first, and then the connection ends."""
         if self._deaf and self.transport.is_closing():
             return
-        if self._unread:  # it has had its answer
-            self.transport.close()
-        elif not self._ends_after_what_is_due():
-            self.transport.write(NO_HTTP)
-            self.transport.close()
+        self._end_with(NO_HTTP)
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own is bool | None
         """Keep a connection whose client sends no more open for the reply that is due."""
