@@ -40,7 +40,7 @@ from infra.serving.plain_bodies import PlainBodies
 from infra.serving.protocol import Media
 from infra.serving.record_streams import JournalUnwritableError
 from infra.serving.replies import Reply, check, error_body, too_large, unavailable, unwritable
-from infra.serving.request_sizes import LOOP_SECONDS, SMALL_BYTES, is_large, is_large_again, is_small
+from infra.serving.request_sizes import LOOP_SECONDS, SMALL_BYTES, is_large_question, is_small
 from infra.serving.shadowing import ShadowScorer
 from infra.serving.steps import Steps
 
@@ -192,8 +192,7 @@ class Predictions(Admission):
                 self._step(steps, partial(self._understood, request))
                 return
             question = understand(body, admitted.media, champion, answering, mount.share)
-            rows = len(question.rows)
-            if is_large(rows, champion) or (question.chosen and is_large_again(rows, candidate)):
+            if is_large_question(question):
                 self._score_offloaded(request, question)
                 return
             found = compose(question, score(question), logged=self.journal.writes)
@@ -225,9 +224,7 @@ class Predictions(Admission):
         try:
             if isinstance(question, Exception):
                 self._fail(request, question)
-            elif is_large(len(question.rows), question.champion) or (
-                question.chosen and is_large_again(len(question.rows), question.candidate)
-            ):
+            elif is_large_question(question):
                 self._score_offloaded(request, question)
             else:
                 self._scored(request, question, score(question))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.serving.answering import Question
 from infra.serving.models import Model
 
 BESIDE_SECONDS = 0.0002
@@ -19,15 +20,21 @@ def is_small(body: bytes, model: Model | None) -> bool:
     return len(body) < SMALL_BYTES and not (model is not None and model.reader.pictures)
 
 
-def is_large(rows: int, model: Model | None) -> bool:
+def is_large(rows: int, model: Model) -> bool:
     """Whether a request is better scored beside the event loop."""
-    if model is None:
-        return False
     if model.bundle.predictor.holds_interpreter:
         return (model.row_seconds + model.feature_seconds) * rows > HELD_SECONDS
     return model.row_seconds * rows > BESIDE_SECONDS or model.feature_seconds * rows > LOOP_SECONDS
 
 
-def is_large_again(rows: int, candidate: Model | None) -> bool:
+def is_large_again(rows: int, candidate: Model) -> bool:
     """Whether it is better scored beside the event loop by a candidate too, which reads the body for itself."""
-    return candidate is not None and (bool(candidate.reader.pictures) or is_large(rows, candidate))
+    return bool(candidate.reader.pictures) or is_large(rows, candidate)
+
+
+def is_large_question(question: Question) -> bool:
+    """Whether what is asked is better scored beside the event loop, by the champion or by whoever answers for it."""
+    rows, candidate = len(question.rows), question.candidate
+    if is_large(rows, question.champion):
+        return True
+    return candidate is not None and bool(question.chosen) and is_large_again(rows, candidate)
