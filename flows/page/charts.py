@@ -246,16 +246,14 @@ def drift(column: str, found: Sequence[FoundColumn | None]) -> Markup:
     measured = {each.by for each in found if each is not None and each.score is not None} - {""}
     by = score_of(found) if measured else ""
     others = sorted(measured - {by})
-    values = [None if each is None else each.score for each in found]
-    if others:
-        values = [None if each is None or each.by not in (by, "") else each.score for each in found]
+    values = [None if each is None or (others and each.by not in (by, "")) else each.score for each in found]
     known = [value for value in values if value is not None]
     if not known:
         return Markup("")
     scale = _scale(0.0, max(*known, 0.1), height - 4.0, 5.0)
     step = (width - 10) / max(1, len(values) - 1)
     r = 4 if step > 8 else 2
-    beyond = [index for index, each in enumerate(found) if each is not None and each.status == "drifted"]
+    beyond = [index for index, each in enumerate(found) if each is not None and each.drifted]
     marks = "".join(
         f"M{5 + index * step:.1f} {scale(value) - r:.1f}l{r} {r} -{r} {r} -{r} -{r}z"
         for index in beyond
