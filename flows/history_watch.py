@@ -9,7 +9,7 @@ from tasks.stores.findings import Findings, Found
 from tasks.stores.service_history import Counted
 
 BEHIND = "behind"
-LEAST_BEHIND = 10
+_MIN_BEHIND = 10
 """Values that were looked back at too early, in the minutes looked at, before that is a finding."""
 _MINUTE = timedelta(minutes=1)
 
@@ -28,7 +28,7 @@ def judge_behind(database: Findings, name: str, newest: Counted, minute: datetim
     """
     if stands and newest.rows and not newest.behind:
         database.end(name, [BEHIND], "what rows look back at was collected before they came", minute)
-    if newest.behind < (1 if stands else LEAST_BEHIND):
+    if newest.behind < (1 if stands else _MIN_BEHIND):
         return []
     summary = (
         f"{newest.behind:,} values that {newest.rows:,} rows looked back at in the five minutes to "

@@ -68,8 +68,8 @@ class RowReader:
         Column -> attribute of a row that holds it.
     order : tuple of str
         Columns in the order of a row's values.
-    asked : list of str
-        Columns that requests carry, or may; `history` fills the others.
+    asked : dict of str to None
+        Names of columns, in order, that requests carry, or may; `history` fills the others.
     pictures : SentPictures
         What decodes pictures of rows that were read; until then a picture that was sent as a text is one.
     clock : int, optional
