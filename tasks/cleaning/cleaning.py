@@ -17,7 +17,7 @@ from tasks.cleaning.judgement import judge
 from tasks.cleaning.repair import repair
 from tasks.cleaning.suite import Outcome
 from tasks.stores.lake import Lake
-from tasks.stores.lake_tables import BATCH, UNREAD, Version
+from tasks.stores.lake_tables import BATCH, POSITION, UNREAD, Version
 from tasks.stores.memory import in_one_piece
 
 APPLICATION = "clean"
@@ -116,7 +116,7 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
     if set_apart > done:  # a run that was killed before it wrote the rest
         known = lake.scan("quarantine").filter(pl.col(BATCH) > done).select(*spec.keys, BATCH).collect()
         apart = apart.join(known, on=[*spec.keys, BATCH], how="anti", maintain_order="left")
-    kept = waiting.with_row_index("_row").filter(~pl.col("_row").is_in(failing)).drop("_row")
+    kept = waiting.with_row_index(POSITION).filter(~pl.col(POSITION).is_in(failing)).drop(POSITION)
     repaired, steps = repair(kept, spec.cleaning, spec.keys)
     if len(apart):
         _write(lake, "quarantine", apart, batch, follows=set_apart)

@@ -25,6 +25,7 @@ from tasks.collection.types import TYPES, cast_column, match_types
 from tasks.collection.unreadable import mark_together
 from tasks.preprocessing.fitting import input_kinds
 from tasks.stores.arrival_order import places
+from tasks.stores.lake_tables import POSITION
 
 
 @dataclass(frozen=True)
@@ -222,10 +223,10 @@ def _wanted(
     rows: pl.DataFrame, identity: pl.DataFrame, spec: UseCase, since: datetime, held: KnownKeys
 ) -> tuple[pl.DataFrame, pl.Series]:
     """Leave out the rows from before `since` that are complete; returns which of the others are known, too."""
-    keys, clock, position = list(spec.keys), pl.col(spec.time_column), "_position"
-    numbered = identity.with_row_index(position)
+    keys, clock = list(spec.keys), pl.col(spec.time_column)
+    numbered = identity.with_row_index(POSITION)
     old = numbered.filter(clock < since)
     old = old.join(match_types(held.complete, old, keys), on=keys, how="anti")
-    again = old.join(match_types(held.incomplete, old, keys), on=keys, how="semi")[position]
-    kept = pl.concat((old[position], numbered.filter(clock >= since)[position])).sort()
+    again = old.join(match_types(held.incomplete, old, keys), on=keys, how="semi")[POSITION]
+    kept = pl.concat((old[POSITION], numbered.filter(clock >= since)[POSITION])).sort()
     return rows[kept], kept.is_in(again.implode())

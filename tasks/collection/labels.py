@@ -10,9 +10,9 @@ from expectations.usecase import UseCase
 from tasks.collection.reading import absent_columns, refuse_repeated
 from tasks.collection.types import match_types
 from tasks.preprocessing.formulas import evaluate
-from tasks.stores.lake_tables import BATCH, TECHNICAL
+from tasks.stores.lake_tables import BATCH, POSITION, TECHNICAL
 
-_FOUND, _ROW = "_found", "_position"
+_FOUND = "_found"
 
 
 def with_label(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
@@ -79,13 +79,13 @@ def keep_labels(rows: pl.DataFrame, raw: pl.LazyFrame, spec: UseCase) -> pl.Data
     keys, label = list(spec.keys), spec.label.column
     if rows.is_empty() or not rows[label].null_count():
         return rows
-    again = rows.select(keys).with_row_index(_ROW).filter(rows[label].is_null())
+    again = rows.select(keys).with_row_index(POSITION).filter(rows[label].is_null())
     asked = match_types(again.select(keys), raw.collect_schema(), keys).lazy()
     held = _newest(raw.join(asked, on=keys, how="semi"), [*keys, *_label_columns(spec)], keys).drop_nulls(label)
     again = again.join(match_types(held, rows, keys), on=keys)
     columns = [name for name in held.columns if name not in keys and name in rows.columns]
-    known = pl.DataFrame({_ROW: range(len(rows))}, schema={_ROW: again.schema[_ROW]})
-    known = known.join(again, on=_ROW, how="left", maintain_order="left")
+    known = pl.DataFrame({POSITION: range(len(rows))}, schema={POSITION: again.schema[POSITION]})
+    known = known.join(again, on=POSITION, how="left", maintain_order="left")
     return rows.with_columns(
         pl.select(pl.coalesce(rows[name], known[name].cast(rows.schema[name], strict=False)).alias(name)).to_series()
         for name in columns

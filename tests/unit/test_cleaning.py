@@ -104,6 +104,13 @@ def test_a_held_batch_goes_on_once_somebody_vouches_for_it_and_what_comes_later_
     assert clean_batches(usecase, lake, vouched=held.batch).held  # nobody vouched for these
 
 
+def test_a_column_may_be_named_as_rows_are_numbered_elsewhere(make_use_case: Make, lake: Lake) -> None:
+    folder = make_use_case()
+    edit(folder, lambda f: f.with_columns(_row=pl.lit("x")))
+    assert both(folder, lake).clean == 688
+    assert lake.scan("clean").collect()["_row"].unique().to_list() == ["x"]
+
+
 def test_a_column_that_is_gone_holds_the_batch(make_use_case: Make, lake: Lake) -> None:
     folder = make_use_case()
     suite = yaml.safe_load((folder / "suite.yaml").read_text())

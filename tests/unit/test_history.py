@@ -39,7 +39,7 @@ from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.deployment.scoring import predict_frame
 from tasks.preprocessing.history.earlier_rows import EarlierRows, key_of
-from tasks.preprocessing.history.series import EntitySeries, series_of, ticks_of
+from tasks.preprocessing.history.series import EntitySeries, entity_codes, series_of, ticks_of
 from tasks.preprocessing.history.state import FORMAT, from_bytes, mark_of, to_bytes
 from tasks.stores.desired_state import Served
 from tasks.stores.known import Known
@@ -441,6 +441,11 @@ def test_numbers_of_a_state_begin_where_they_need_no_copy_whatever_stands_before
         assert found.values.flags.aligned, length
         assert found.entities == series.entities
         assert found.times.tolist() == series.times.tolist()
+
+
+def test_a_column_that_identifies_entities_may_have_any_name() -> None:
+    codes, names = entity_codes(pl.DataFrame({"_entity": ["b", None, "a", "b"]}), ["_entity"])
+    assert (codes.tolist(), names) == ([0, -1, 1, 0], ["b", "a"])
 
 
 def test_a_state_names_entities_as_their_values_are() -> None:

@@ -15,7 +15,7 @@ from tasks.preprocessing.history.aggregates import Floats, Places
 _EPOCH, _TICK = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 BETWEEN = "\0"
 """Between the values of an entity: no text that is collected or asked has it."""
-_CODE = "_entity"
+_CODE = "\0entity"
 SECOND = 1_000_000
 """Ticks of a second: times are whole microseconds since 1970."""
 
