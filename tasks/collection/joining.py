@@ -209,10 +209,7 @@ def _until(
         raise absent_columns([clock], rows.columns, f"the source {first!r}")
     if rows.schema[clock] != pl.Datetime("us", "UTC"):
         rows = rows.with_columns(cast_column(rows[clock], "instant", first, declared))  # a clock without any value
-    known = (rows[clock] < until).fill_null(value=False)
-    if known.all():  # as a rule: a filter would copy all of it
-        return rows, rows.clear()
-    return rows.filter(known), rows.filter(pl.col(clock).is_null())
+    return rows.filter(pl.col(clock) < until), rows.filter(pl.col(clock).is_null())
 
 
 def _identity(spec: UseCase) -> list[str]:
