@@ -301,4 +301,7 @@ def _read_by(spec: ExpectationSpec, present: Sequence[str]) -> Sequence[str]:
 def _exception(info: dict[str, Any]) -> str | None:
     details: Sequence[dict[str, Any]] = [info] if "raised_exception" in info else list(info.values())
     raised = [detail for detail in details if detail.get("raised_exception")]
-    return str(raised[0].get("exception_message", "")).splitlines()[0][:200] if raised else None
+    if not raised:
+        return None
+    said = str(raised[0].get("exception_message", "")).partition("\n")[0]
+    return said[:200] or "Great Expectations says no more than that it failed"

@@ -86,6 +86,18 @@ def test_of_many_rows_each_expectation_by_itself_says_what_all_of_them_say_toget
     assert [each.success for each in together] == [True, True, True, True, False, False, False, False, False, False]
 
 
+def test_an_expectation_that_fails_without_a_word_holds_the_batch(
+    bikes: LoadedUseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("great_expectations.expectations.core.ExpectColumnValuesToNotBeNull._validate", fail)
+    (found,) = validate(with_suite(bikes, ("expect_column_values_to_not_be_null", {"column": "a"})), ROWS)
+    assert found.error == "Great Expectations says no more than that it failed"
+    assert found.holds
+
+
 def test_great_expectations_is_given_the_columns_alone_that_the_suite_reads(
     bikes: LoadedUseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
