@@ -33,5 +33,9 @@ def suggestion_behind(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: Exception, most: int = MAX_SAID) -> str:
-    """Return what a library said, its lines and blanks as one, and its end cut off; the error's name where nothing."""
-    return " ".join(str(error).split())[:most] or type(error).__name__
+    """Return the first paragraph of what a library said, as one line, its end cut off; the error's name where nothing.
+
+    What follows it in errors of Polars are the expression and the plan that it ran.
+    """
+    said = str(error).strip().partition("\n\n")[0]
+    return " ".join(said.split())[:most] or type(error).__name__

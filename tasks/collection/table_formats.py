@@ -15,6 +15,7 @@ import polars as pl
 
 from expectations.data import SourceContext
 from expectations.errors import SourceError
+from expectations.wording import one_line
 from tasks.collection.archives import file_name
 from tasks.collection.types import plain
 from tasks.collection.workbooks import is_workbook, read_sheet
@@ -93,7 +94,7 @@ def read_table(source: TableFiles, kind: Format, file: str, content: bytes, cont
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise SourceError(
             f"{kind} in the source {context.name!r}",
-            f"{file}: {str(error).splitlines()[0]}",
+            f"{file}: {one_line(error)}",
             "A value holds the separator: quote it in the file, or declare the `separator` that parts its columns"
             if "more fields" in str(error)
             else "Fetch the file again, or declare its format",

@@ -10,6 +10,7 @@ import polars as pl
 from expectations.errors import TrainingError
 from expectations.parts import CleaningStep, FeatureStep, FitContext, FittedStep, Kind
 from expectations.usecase import UseCase
+from expectations.wording import one_line
 from tasks.preprocessing.program import FeatureProgram, matrix_of
 from tasks.preprocessing.reading import Input, read_input
 from tasks.preprocessing.rows import Matrix
@@ -111,7 +112,7 @@ def fit_program(
         except pl.exceptions.PolarsError as error:
             raise TrainingError(
                 f"columns the step {_name(declared)} can work with",
-                str(error).splitlines()[0],
+                one_line(error),
                 "Encode texts, take calendar parts of instants, or declare the type under `columns`",
             ) from error
         if learnt.train is not None:

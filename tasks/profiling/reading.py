@@ -15,6 +15,7 @@ import polars.selectors as cs
 
 from expectations.data import SourceContext
 from expectations.errors import SourceError
+from expectations.wording import one_line
 from tasks.collection.addresses import is_elsewhere, local_path
 from tasks.collection.archives import file_name, members
 from tasks.collection.column_names import is_pattern, left_out_as_patterns, names_alike, refuse_names
@@ -157,7 +158,7 @@ def reading(address: str) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        said = str(error).splitlines()[0]
+        said = one_line(error)
         what = "bytes that are no UTF-8 (Latin-1?): save it as UTF-8" if "utf-8" in said.lower() else said
         raise _no_table(address, what) from error
 

@@ -17,4 +17,5 @@ def test_what_a_library_said_is_one_line_of_bounded_length() -> None:
     assert one_line(ValueError("a\n  b\t c ")) == "a b c"
     assert one_line(ValueError("a " * 400)) == ("a " * 150)
     assert one_line(ValueError("abcdef"), 3) == "abc"
+    assert one_line(ValueError("\n\na\nb\n\nwhat was run")) == "a b"
     assert one_line(ValueError(" \n")) == "ValueError", "not an index error over lines that are not there"
