@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 from typing import Any
 
@@ -26,9 +28,15 @@ class Commands(click.Group):
     """A group whose commands end with a sentence, whatever goes wrong. Lower groups need not be of this class."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own
-        """Run as a program."""
+        """Run as a program: a SIGTERM ends it as Ctrl-C does, so that what it started ends, too."""
         _open_closed_streams()
-        return super().main(*args, **kwargs)
+        if threading.current_thread() is not threading.main_thread():
+            return super().main(*args, **kwargs)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return super().main(*args, **kwargs)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take `--debug` wherever it stands: it is written behind what has just failed. All are UTF-8."""

@@ -25,8 +25,6 @@ def up(detach: bool) -> None:
     settings = read_settings()
     require_home(settings)
     stack = Stack(settings)
-    asked = signal.default_int_handler  # SIGTERM ends it as Ctrl-C does
-    signal.signal(signal.SIGTERM, asked)
     with Progress("starting; the first time takes a minute") as progress:
         addresses = stack.start(report=progress.now)
     try:

@@ -14,7 +14,6 @@ import os
 import re
 import resource
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -293,7 +292,7 @@ def place(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "no programs").mkdir()
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith(("DRIFTWHEEL_", "PREFECT_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(engines, "_BUSY_SECONDS", 0)
@@ -305,7 +304,6 @@ def place(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         os.environ.update(settings | servers(closed_port()))
         outside, port = tmp_path / "outside", str(taken.getsockname()[1])
         yield Place(home, template.usecase, template.backup, outside, compose, port)
-    signal.signal(signal.SIGTERM, handler)
     engines.close_engines()
     os.environ.clear()
     os.environ.update(before)

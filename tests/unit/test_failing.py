@@ -222,10 +222,12 @@ def _start(command: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_control_c_leaves_no_trace() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_control_c_and_a_call_to_end_leave_no_trace(number: signal.Signals) -> None:
+    """A command that is called to end does what it does last: servers it started for itself are stopped."""
     with _start("hang") as process:
         assert process.stdout.readline() == "hanging\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=20)
     assert (process.returncode, said) == (130, "interrupted\n")
 
