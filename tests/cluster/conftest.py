@@ -30,7 +30,9 @@ def cluster() -> Iterator[Any]:
     """Start it; a token is asked for, as where strangers share a network."""
     folder = Path(tempfile.mkdtemp(prefix="dw-nodes-"))
     (folder / "token").write_text(secrets.token_hex(32))
+    (folder / "ray").mkdir()  # Ray writes the newest cluster's address there, before it has made the folder
     os.environ |= {
+        "RAY_TMPDIR": str(folder),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -41,7 +43,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     given = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 200 * 2**20}
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "temp_dir": str(folder), **given})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **given})
     made.node_arguments = given
     for _ in range(2):
         made.add_node(num_cpus=1, **given)
