@@ -12,8 +12,8 @@ from expectations.model_contradictions import (
     impossible_features,
     impossible_metrics,
     impossible_probabilities,
-    inputs_of,
 )
+from expectations.parts import input_kinds
 from expectations.production import RowWindows
 from expectations.slots import CALIBRATIONS
 
@@ -248,7 +248,7 @@ def _impossible_parts(spec: UseCase) -> list[str]:
 
 def _impossible_measures(spec: UseCase) -> list[str]:
     """Say which measures could never measure anything, and which are declared twice."""
-    read = [*inputs_of(spec)]
+    read = [*input_kinds(spec.features)]
     declared = [each.measure for each in spec.monitoring.measures]
     problems = []
     for index, measure in enumerate(spec.monitoring.measures):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from expectations.errors import PartError
 from expectations.metrics import metrics_of
+from expectations.parts import input_kinds
 from expectations.searching import impossible
 from expectations.slots import CALIBRATIONS, METRICS
 from expectations.wording import suggestion, suggestion_behind
 
 if TYPE_CHECKING:
-    from expectations.parts import Kind
     from expectations.usecase import UseCase
 
 
@@ -162,19 +162,9 @@ def _other_tokens(spec: UseCase) -> list[str]:
     return problems
 
 
-def inputs_of(spec: UseCase) -> dict[str, Kind]:
-    """Return the columns that the features read and do not make themselves, and what each is read as."""
-    read: dict[str, Kind] = {}
-    made: set[str] = set()
-    for step in spec.features:
-        read = {name: kind for name, kind in step.reads({}).items() if name not in made} | read
-        made |= {*step.makes()}
-    return read
-
-
 def impossible_effects(spec: UseCase) -> list[str]:
     """Say which inputs, whose effect is asked for, are none, or of a kind that it cannot be shown of."""
-    read = inputs_of(spec)
+    read = input_kinds(spec.features)
     shown = [name for name, kind in read.items() if kind in ("number", "text")]
     made = {name for step in spec.features for name in step.makes()}
     problems = []

@@ -188,6 +188,24 @@ class FeatureStep(Part):
         """
 
 
+def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = None) -> dict[str, Kind]:
+    """Raw columns a list of steps reads, and what each is read as: decided by the first step that reads it.
+
+    Parameters
+    ----------
+    steps : sequence of FeatureStep
+    held : mapping of str to {"number", "text", "instant", "image"}, optional
+        What columns are known to hold; only an imputation and `is_missing` do not say it themselves.
+    """
+    kinds: dict[str, Kind] = {}
+    made: set[str] = set()
+    for step in steps:
+        read = step.reads(held or {})
+        kinds |= {column: kind for column, kind in read.items() if column not in kinds and column not in made}
+        made |= set(step.makes())
+    return kinds
+
+
 @dataclass(frozen=True)
 class Repaired:
     """What one cleaning step changed: rows left out, or values altered."""

@@ -13,6 +13,7 @@ from expectations.contradictions import REPLAY
 from expectations.data import EVENT_TIME
 from expectations.drift_scores import ScoresOfColumns
 from expectations.errors import DriftwheelError
+from expectations.parts import input_kinds
 from expectations.usecase import UseCase
 from infra.settings import Settings
 from tasks.stores.progress import doing, part
@@ -227,8 +228,6 @@ def _shadowed(spec: UseCase, rows: pl.DataFrame) -> Iterator[CheckResult]:
 
 def _say_protected(spec: UseCase) -> str:
     """Say what comes of protected columns that requests carry."""
-    from tasks.preprocessing.fitting import input_kinds
-
     read = {*spec.keys, *input_kinds(spec.features), *spec.looked_back_by}
     protected: dict[str, list[str]] = {}
     for name, how in spec.personal.items():
@@ -255,8 +254,6 @@ def _say_types(spec: UseCase, rows: pl.DataFrame) -> str:
 
 def _spread(rows: pl.DataFrame, spec: UseCase) -> pl.DataFrame:
     """Return a sample over all rows; of each column that a feature reads it holds the first value."""
-    from tasks.preprocessing.fitting import input_kinds
-
     step = -(-len(rows) // _SAMPLE)
     if step <= 1:
         return rows

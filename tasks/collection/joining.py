@@ -12,6 +12,7 @@ import polars as pl
 from expectations.data import FilesRead
 from expectations.errors import SourceError
 from expectations.loading import LoadedUseCase
+from expectations.parts import input_kinds
 from expectations.usecase import UseCase
 from tasks.collection.column_names import names_alike, refuse_names
 from tasks.collection.expected_types import ExpectedTypes, expected_of, needed_columns
@@ -23,7 +24,6 @@ from tasks.collection.personal_columns import protect
 from tasks.collection.reading import absent_columns, read_source_of
 from tasks.collection.types import TYPES, cast_column, match_types
 from tasks.collection.unreadable import mark_together
-from tasks.preprocessing.fitting import input_kinds
 from tasks.stores.arrival_order import places
 from tasks.stores.lake_tables import POSITION
 

@@ -8,30 +8,12 @@ from typing import NamedTuple
 import polars as pl
 
 from expectations.errors import TrainingError
-from expectations.parts import CleaningStep, FeatureStep, FitContext, FittedStep, Kind
+from expectations.parts import CleaningStep, FeatureStep, FitContext, FittedStep, Kind, input_kinds
 from expectations.usecase import UseCase
 from expectations.wording import one_line
 from tasks.preprocessing.program import FeatureProgram, matrix_of
 from tasks.preprocessing.reading import Input, read_input
 from tasks.preprocessing.rows import Matrix
-
-
-def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = None) -> dict[str, Kind]:
-    """Raw columns a list of steps reads, and what each is read as: decided by the first step that reads it.
-
-    Parameters
-    ----------
-    steps : sequence of FeatureStep
-    held : mapping of str to {"number", "text", "instant", "image"}, optional
-        What columns are known to hold; only an imputation and `is_missing` do not say it themselves.
-    """
-    kinds: dict[str, Kind] = {}
-    made: set[str] = set()
-    for step in steps:
-        read = step.reads(held or {})
-        kinds |= {column: kind for column, kind in read.items() if column not in kinds and column not in made}
-        made |= set(step.makes())
-    return kinds
 
 
 def collected_kinds(spec: UseCase) -> dict[str, Kind]:

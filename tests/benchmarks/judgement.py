@@ -28,13 +28,13 @@ from scipy.signal import lfilter
 from scipy.stats import kstwobign, rankdata
 
 from expectations.loading import load_use_case
+from expectations.parts import input_kinds
 from tasks.collection.joining import join_sources
 from tasks.evaluation.domains import tell_apart
 from tasks.evaluation.drift import judge
 from tasks.evaluation.drifted import Drifted
 from tasks.evaluation.pairs import Compared
 from tasks.evaluation.sketches import sketch
-from tasks.preprocessing.fitting import input_kinds
 
 Array = npt.NDArray[np.float64]
 ALPHA = 0.05
