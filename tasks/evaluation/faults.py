@@ -198,14 +198,11 @@ def _odd_numbers(name: str, course: ColumnCourse, pieces: Sequence[slice]) -> It
     beyond = (new < low - margin) | (new > high + margin)  # comparisons with NaN are false
     varies = len(np.unique(earlier)) >= _DISTINCT
     found = unit_of(earlier, recent, new, pieces, course.breaking) if varies else None
+    if varies and (found is None or not _counts(found[1])):
+        found = singly_of(new, (new < low) | (new > high))
     if found is not None and _counts(found[1]):
         yield Fault((name,), "unit", found[0], found[1])
         beyond &= ~found[1]
-    elif varies:
-        found = singly_of(new, (new < low) | (new > high))
-        if found is not None and _counts(found[1]):
-            yield Fault((name,), "unit", found[0], found[1])
-            beyond &= ~found[1]
     if not _counts(beyond):
         return
     strange = np.sort(new[beyond])
