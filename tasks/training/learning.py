@@ -166,6 +166,12 @@ def chosen_window(frame: pl.DataFrame, spec: UseCase, candidates: Sequence[Famil
     return choose_window(frame, spec, metric, best)
 
 
+def fit_chosen(frame: pl.DataFrame, spec: UseCase, recipe: Family) -> Trained:
+    """Fit one recipe of settled length on as many of the rows as it chooses, where `model.window` is `auto`."""
+    chosen = chosen_window(frame, spec, (recipe,))
+    return fit_recipe(frame if chosen is None else chosen.of(frame, spec), spec, recipe)
+
+
 def _contest(older: pl.DataFrame, newest: pl.DataFrame, spec: UseCase, metric: str) -> tuple[pl.DataFrame, Contest]:
     """Return the newest rows that can be judged, and what candidates compete on."""
     program, train = _fit_features(older, spec)

@@ -13,7 +13,6 @@ import polars as pl
 
 from expectations.deciding import Back
 from expectations.errors import SourceError, TrainingError
-from expectations.families import Family
 from expectations.usecase import UseCase
 from expectations.windows import Count, Window
 from tasks.bundles.bundle import Bundle
@@ -22,7 +21,7 @@ from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.metrics import Scored, score
 from tasks.training.labelled import classes_of, labels, learnt_by, score_rows, training_window
-from tasks.training.learning import Incumbent, Trained, chosen_window, fit_recipe
+from tasks.training.learning import Incumbent, fit_chosen
 from tasks.training.twins import fit_twin
 
 NEWEST = 3
@@ -164,7 +163,7 @@ def _try_challenger(
     twin = not kept and (asked == "twin" or (asked == "auto" and settled.dear))
     if not twin and not _can_answer(champion, rows):
         return None
-    challenger = fit_twin(before, spec, choose=True) if twin else _fit(settled, before, spec)
+    challenger = fit_twin(before, spec, choose=True) if twin else fit_chosen(before, spec, settled)
     old = fit_twin(learnt_by(champion, rows, spec), spec) if twin else champion
     fresh, incumbent = (
         score_rows(newest, spec, challenger.classes, each.predict(newest, repaired=True), each.classes)
@@ -186,11 +185,6 @@ def _try_challenger(
         score(metric, fresh),
         "twin" if twin else "recipe",
     )
-
-
-def _fit(recipe: Family, rows: pl.DataFrame, spec: UseCase) -> Trained:
-    chosen = chosen_window(rows, spec, (recipe,))
-    return fit_recipe(rows if chosen is None else chosen.of(rows, spec), spec, recipe)
 
 
 def _can_answer(model: Incumbent, rows: pl.DataFrame) -> bool:

@@ -8,7 +8,7 @@ from expectations.families import Family
 from expectations.slots import FAMILIES
 from expectations.usecase import UseCase
 from tasks.modelling.processors import limited_processors
-from tasks.training.learning import Trained, chosen_window, fit_recipe
+from tasks.training.learning import Trained, fit_chosen, fit_recipe
 
 MAX_ROWS = 100_000
 """Rows that a twin learns from, so that its cost does not grow with the table; more where a class is rare."""
@@ -43,10 +43,9 @@ def fit_twin(frame: pl.DataFrame, spec: UseCase, *, choose: bool = False) -> Tra
     choose : bool
         Whether how much history it learns from is chosen by trial first, where `model.window` is `auto`.
     """
-    sample, recipe = sampled(frame, spec, MAX_ROWS), twin()
+    fit = fit_chosen if choose else fit_recipe
     with limited_processors(1):
-        chosen = chosen_window(sample, spec, (recipe,)) if choose else None
-        return fit_recipe(sample if chosen is None else chosen.of(sample, spec), spec, recipe)
+        return fit(sampled(frame, spec, MAX_ROWS), spec, twin())
 
 
 def sampled(frame: pl.DataFrame, spec: UseCase, most: int) -> pl.DataFrame:
