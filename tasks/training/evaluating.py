@@ -162,8 +162,8 @@ def _effects(judged: Judged, spec: UseCase) -> dict[str, Any]:
     found, left_out = list[dict[str, Any]](), list[dict[str, Any]]()
     for name in spec.evaluation.effects:
         kind = next((each.kind for each in trained.program.inputs if each.name == name), None)
-        if kind not in ("number", "text", "boolean") or name not in rows.columns:
-            left_out.append({"input": name, "why": "the features read no number, text or boolean of this name"})
+        if kind not in ("number", "text"):
+            left_out.append({"input": name, "why": "the features read no number or text of this name"})
             continue
         with part(f"the effect of {name}"):
             each = effects_of(predict, rows, name, outputs, drawn)
