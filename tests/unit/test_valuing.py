@@ -14,7 +14,7 @@ from expectations.errors import TrainingError
 from expectations.loading import LoadedUseCase, load_use_case
 from tasks.backtesting.models import UnpackedModel
 from tasks.modelling.boosted_trees import LightGBM
-from tasks.training.learning import learn
+from tasks.training.learning import learn, rows_taught
 from tasks.training.valuing import value_rows
 from tests.unit.test_class_weights import weighed
 from tests.unit.test_training import rows
@@ -31,8 +31,7 @@ def declared(make: Make, **changes: object) -> LoadedUseCase:
 
 def champion_of(frame: pl.DataFrame, usecase: LoadedUseCase) -> UnpackedModel:
     trained = learn(frame, usecase.spec)
-    learnt = frame if trained.window is None else trained.window.of(frame, usecase.spec)
-    return UnpackedModel(0, trained, frame["time"].max(), len(learnt))
+    return UnpackedModel(0, trained, frame["time"].max(), len(rows_taught(trained, frame, usecase.spec)))
 
 
 def test_rows_that_hardly_counted_are_worth_hardly_anything(make_use_case: Make) -> None:
