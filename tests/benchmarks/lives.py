@@ -110,22 +110,21 @@ def signal_for(gain: float) -> float:
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lives", type=int, default=200)
+    parser.add_argument("--lives", type=int, default=200, help="lives by the budget; a tenth, 20 at least, of others")
     parser.add_argument("--draws", type=int, default=200, help="better challengers a cell")
     asked = parser.parse_args()
-    print(f"| no challenger of {CHALLENGERS} is better, {asked.lives} lives | 500 labels each | 5,000 labels each |")
+    print(f"| no challenger of {CHALLENGERS} is better | 500 labels each | 5,000 labels each |")
     print("|---|---|---|")
     for words, test in (
         ("each by itself, at 95 %", by_itself),
         ("a hundredth of the budget", divided),
         ("error_budget", by_budget),
     ):
-        cells = []
+        cells, count = [], asked.lives if test is by_budget else max(asked.lives // 10, 20)
         for rows in (500, 5000):
             random = np.random.default_rng(rows)
-            count = asked.lives if test is by_budget else max(asked.lives // 10, 20)
             cells.append(f"{np.mean([ever_released(random, rows, test) for _ in range(count)]):.1%}")
-        print(f"| {words} | {' | '.join(cells)} |", flush=True)
+        print(f"| {words}, {count} lives | {' | '.join(cells)} |", flush=True)
     signal = signal_for(0.02)
     print(
         f"\n| gains 0.02, 5,000 labels, {asked.draws} draws | comparison 1 | 5 | 20 | 100 | after three releases, 4 |"
@@ -141,12 +140,10 @@ def main() -> None:
 
 
 def _level(number: int, *, won: bool = False) -> float:
-    last = None
-    for _ in range(number):
-        last = next_test(BUDGET, last).tested(won=won)
-    if last is None:
-        raise ValueError("a comparison has a number from one on")
-    return last.level
+    test = next_test(BUDGET, None)
+    for _ in range(number - 1):
+        test = next_test(BUDGET, test.tested(won=won))
+    return test.level
 
 
 if __name__ == "__main__":
