@@ -127,12 +127,12 @@ def _any_memory() -> Iterator[None]:
 
 def main() -> None:
     """Answer one question after the other, until nobody asks any more."""
-    stand_back()
+    answers = stand_back()
     yield_to_others()
     explanations = Explanations()
     for question in questions(_IDLE_SECONDS):
         asked = msgspec.json.decode(question, type=ExplanationRequest)
-        reply(*explanations.reply(asked, sys.stdin.buffer.read(asked.size or 0)))
+        reply(answers, *explanations.reply(asked, sys.stdin.buffer.read(asked.size or 0)))
 
 
 if __name__ == "__main__":

@@ -207,12 +207,22 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 # --- in the process itself --------------------------------------------------------------------------------------------
 
 
-def stand_back() -> None:
-    """Leave it to whoever asks when this process ends, and be the first to go where memory is short."""
+def stand_back() -> IO[bytes]:
+    """Leave it to whoever asks when this process ends, and be the first to go where memory is short.
+
+    Returns
+    -------
+    binary file
+        Where answers go. What else is printed, by a part of somebody's own say, goes where errors do: in the pipe it
+        would be read as an answer.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
 
 
 def yield_to_others() -> None:
@@ -234,10 +244,10 @@ def bound_memory(size: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (taken + size, most))
 
 
-def say_ready() -> None:
+def say_ready(answers: IO[bytes]) -> None:
     """Tell who waits that it can ask."""
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
+    answers.write(READY)
+    answers.flush()
 
 
 def questions(idle_seconds: float) -> Iterator[bytes]:
@@ -252,7 +262,7 @@ def questions(idle_seconds: float) -> Iterator[bytes]:
         yield line
 
 
-def reply(status: int, content: bytes) -> None:
+def reply(answers: IO[bytes], status: int, content: bytes) -> None:
     """Answer the last question."""
-    sys.stdout.buffer.write(b"%d %d\n%s" % (status, len(content), content))  # at once: who asks wakes once
-    sys.stdout.buffer.flush()
+    answers.write(b"%d %d\n%s" % (status, len(content), content))  # at once: who asks wakes once
+    answers.flush()

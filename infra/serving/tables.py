@@ -137,12 +137,12 @@ def main() -> None:
     """Answer one question after the other, until there are no more."""
     import polars  # noqa: F401, ICN001 - what it takes is no table's
 
-    stand_back()
+    answers = stand_back()
     bound_memory(_MEMORY)
-    say_ready()
+    say_ready(answers)
     for question in questions(_IDLE_SECONDS):
         asked = msgspec.json.decode(question, type=TableRequest)
-        reply(*as_json(asked, sys.stdin.buffer.read(asked.size)))
+        reply(answers, *as_json(asked, sys.stdin.buffer.read(asked.size)))
 
 
 if __name__ == "__main__":

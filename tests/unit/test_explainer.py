@@ -239,6 +239,21 @@ def test_what_says_something_else_than_that_it_is_ready_is_ended(
     assert time.monotonic() - started < 50
 
 
+def test_what_else_such_a_process_prints_is_no_answer(run: Callable[[str], HelperProcess]) -> None:
+    asked = run(f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from infra.serving.helper_process import questions, reply, say_ready, stand_back
+answers = stand_back()
+say_ready(answers)
+for question in questions(60):
+    print(0, 3, flush=True)
+    reply(answers, 7, question)
+""")
+    asked.wait_until_ready()
+    assert [asked.ask(b"%d" % at, b"", 60) for at in range(3)] == [(7, b"0\n"), (7, b"1\n"), (7, b"2\n")]
+
+
 def test_what_ends_over_a_question_is_not_waited_for(run: Callable[[str], HelperProcess]) -> None:
     asked = run("import sys; sys.stdin.buffer.read(10); print('0 9')")
     assert asked.ask(b"1000000", bytes(1_000_000), 60) is None
