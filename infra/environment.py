@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -32,8 +33,12 @@ def show_traces() -> None:
     os.environ["DRIFTWHEEL_DEBUG"] = "1"
 
 
+@cache
 def commit() -> str:
-    """Return the commit this code was checked out at; outside a checkout what ``DRIFTWHEEL_COMMIT`` says."""
+    """Return the commit this code was checked out at; outside a checkout what ``DRIFTWHEEL_COMMIT`` says.
+
+    What runs is what was there as the process began: it is asked for once.
+    """
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return os.environ.get("DRIFTWHEEL_COMMIT", "")
