@@ -56,9 +56,9 @@ def _check(slots: list[str]) -> None:
                 check_part(slot, name)
             except PartError as error:
                 broken += 1
-                console().print(f"✗ {slot} {name}: {error}", markup=False, soft_wrap=True)
+                console().print(f"✗ {slot} {name}: {error}", soft_wrap=True)
             else:
-                console().print(f"✓ {slot} {name}", markup=False)
+                console().print(f"✓ {slot} {name}")
     if broken:
         sys.exit(1)
 

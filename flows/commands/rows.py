@@ -84,8 +84,6 @@ def _say(shown: Shown) -> str:
 
 def _print(title: str, found: pl.DataFrame, shown: Shown) -> None:
     """Print the columns that there is room for, and name the others."""
-    from rich.markup import escape
-
     if found.is_empty():
         click.echo("no such row")
         return
@@ -97,8 +95,7 @@ def _print(title: str, found: pl.DataFrame, shown: Shown) -> None:
         if kept and room < 0:
             break
         kept.append(name)
-    lines = zip(*(map(escape, texts[name]) for name in kept), strict=True)
-    print_table(escape(title), tuple(map(escape, kept)), list(lines))
+    print_table(title, tuple(kept), list(zip(*(texts[name] for name in kept), strict=True)))
     if left := found.columns[len(kept) :]:
         click.echo(f"and {', '.join(left)}: --json and --csv print all columns")
     click.echo(_say(shown) if shown.total > len(found) else f"{shown.total:,} rows")

@@ -80,10 +80,10 @@ def print_json(value: object) -> None:
 
 
 def console() -> Any:  # noqa: ANN401 - rich is imported by those who print tables
-    """Return a console for tables, 110 columns wide in a pipe."""
+    """Return a console for tables, 110 columns wide in a pipe; brackets and colons in a text are itself, no markup."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else 110, highlight=False, markup=False, emoji=False)
 
 
 def print_table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

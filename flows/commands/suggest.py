@@ -74,6 +74,4 @@ def suggest(usecase: str, as_json: bool, written: bool) -> None:
 
 
 def _arguments(kwargs: dict[str, object]) -> str:
-    from rich.markup import escape
-
-    return escape(", ".join(f"{name} {value}" for name, value in kwargs.items() if name not in ("column", "mostly")))
+    return ", ".join(f"{name} {value}" for name, value in kwargs.items() if name not in ("column", "mostly"))
