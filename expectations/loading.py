@@ -17,7 +17,7 @@ from expectations.code import Code, read_code
 from expectations.contradictions import REPLAY
 from expectations.documents import Document, read_document
 from expectations.errors import UseCaseError, UseCaseNotFoundError, UseCaseProblem
-from expectations.schema_errors import explain_error
+from expectations.schema_errors import explain_errors
 from expectations.usecase import UseCase
 from expectations.variables import NO_VARIABLES, Variables
 from expectations.wording import suggestion_behind
@@ -175,8 +175,8 @@ def _read_spec(file: Path, document: Document, problems: list[UseCaseProblem]) -
     try:
         return UseCase.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        for item in error.errors(include_url=False)[: MAX_PROBLEMS + 1]:
-            problems.extend(explain_error(item, str(file), document))
+        found = error.errors(include_url=False)[: MAX_PROBLEMS + 1]
+        problems.extend(explain_errors(found, str(file), document))
     return None
 
 

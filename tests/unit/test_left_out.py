@@ -99,7 +99,7 @@ def test_a_message_goes_where_its_yaml_says_if_that_can_be_read(
     assert [each["title"] for each in told] == ["rentals: the use case cannot be read"]
     assert "title: a key must be a text" in told[0]["message"]
     (finding,) = settings.platform().open_findings("rentals")  # the next fault of what is left out is no news, but said
-    assert "usecase.yaml:1: name: Field required" in finding.body
+    assert "usecase.yaml:1: name: required, and not there" in finding.body
     assert "a key must be a text" not in finding.body
     assert [entry.action for entry in settings.platform().entries("rentals")] == ["left out"] * 3
 
