@@ -22,6 +22,7 @@ from flows.commands import (
     local_stack,
     new,
     parts,
+    profile,
     quarantine,
     rows,
     suggest,
@@ -53,7 +54,7 @@ for _command in (
     *(local_stack.up, local_stack.down, local_stack.status, local_stack.doctor),
     *(containers.stack, backups.back_up_home, backups.restore),
     *(flow_runs.run, flow_runs.replay, flow_runs.score, flow_runs.report),
-    *(deciding.backtest, deciding.decide),
+    *(deciding.backtest, deciding.decide, profile.profile),
     *(versions.promote, versions.deploy, versions.rollback),
     *(
         keys.keys,

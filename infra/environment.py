@@ -33,6 +33,11 @@ def show_traces() -> None:
     os.environ["DRIFTWHEEL_DEBUG"] = "1"
 
 
+def quiet_torch_profiler() -> None:
+    """Let torch's profiler write no lines of its own into the terminal; before torch is imported."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+
 @cache
 def commit() -> str:
     """Return the commit this code was checked out at; outside a checkout what ``DRIFTWHEEL_COMMIT`` says.

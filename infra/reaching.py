@@ -66,6 +66,22 @@ def refuse_strangers(settings: Settings) -> None:
                 require_proof(server.own, server.program, settings.token)
 
 
+def answering_tracking(settings: Settings) -> bool:
+    """Whether the MLflow server that settings name, or of the stack that is up, answers now.
+
+    Raises
+    ------
+    StackError
+        If another server took the place of the stack's.
+    """
+    for server in _servers(settings, settings.addresses()):
+        if server.program == "mlflow":
+            with suppress(httpx.HTTPError):
+                _ask(server, settings)
+                return True
+    return False
+
+
 def _servers(settings: Settings, stack: Addresses | None) -> Iterator[_Server]:
     places = settings.places()
     for program, name, address, api, probe in (
@@ -80,15 +96,8 @@ def _servers(settings: Settings, stack: Addresses | None) -> Iterator[_Server]:
 
 
 def _await(server: _Server, settings: Settings) -> None:
-    def ask() -> None:
-        if server.own:
-            require_proof(server.own, server.program, settings.token)
-        answer = httpx.get(server.probe, timeout=_TIMEOUT)
-        if answer.status_code >= _FIRST_ERROR or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            answer.raise_for_status()  # whatever else it answers: it is there
-
     try:
-        repeated(ask, settings.patience)
+        repeated(lambda: _ask(server, settings), settings.patience)
     except httpx.HTTPError as error:
         raise server_error(
             f"the {server.name} at {server.address} to answer",
@@ -96,3 +105,18 @@ def _await(server: _Server, settings: Settings) -> None:
             "See `driftwheel status` and its log, start it (`driftwheel up`), and run again: what was committed stays",
             "its login",
         ) from error
+
+
+def _ask(server: _Server, settings: Settings) -> None:
+    """Ask a server whether it is there.
+
+    Raises
+    ------
+    httpx.HTTPError
+        If it does not answer, or with an error of its own.
+    """
+    if server.own:
+        require_proof(server.own, server.program, settings.token)
+    answer = httpx.get(server.probe, timeout=_TIMEOUT)
+    if answer.status_code >= _FIRST_ERROR or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        answer.raise_for_status()  # whatever else it answers: it is there

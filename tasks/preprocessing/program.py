@@ -23,6 +23,7 @@ from tasks.preprocessing.formulas import NAMESPACE
 from tasks.preprocessing.pictures import read_picture
 from tasks.preprocessing.reading import Input, read_input, read_instant, read_number, read_text
 from tasks.preprocessing.rows import Matrix, RowExecutor, Writer
+from tasks.stores import progress
 
 FORMAT = 2
 _READERS = {"number": "_read_number", "text": "_read_text", "instant": "_read_instant", "image": "_read_image"}
@@ -82,10 +83,11 @@ class FeatureProgram:
         ndarray of shape (n_rows, n_features)
             Float64, missing values as NaN.
         """
-        frame = frame.select(read_input(column, frame.schema[column.name]) for column in self.inputs)
-        for step in self.steps if repaired else (*self.repairs, *self.steps):
-            frame = step.frame(frame)
-        return matrix_of(frame, self.features)
+        with progress.step("transforming"):
+            frame = frame.select(read_input(column, frame.schema[column.name]) for column in self.inputs)
+            for step in self.steps if repaired else (*self.repairs, *self.steps):
+                frame = step.frame(frame)
+            return matrix_of(frame, self.features)
 
     def source(self, read: Mapping[str, str] | None = None) -> str:
         """Return the Python source of the row executors; `read` as in `compile`."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
 from expectations.durations import spoken
 
@@ -15,6 +16,53 @@ STAGES = f"{LOGGER}.stages"
 _log = logging.getLogger(LOGGER)
 _stages = logging.getLogger(STAGES)
 _parts: ContextVar[tuple[str, ...]] = ContextVar("parts", default=())
+
+
+class Watcher(Protocol):
+    """Hears which step begins and ends, each within the one before it that has not ended, and of rounds of learning."""
+
+    def begin(self, step: str) -> None:
+        """Hear of a step that begins."""
+
+    def end(self) -> None:
+        """Hear that the step which began last ends, by an error, too."""
+
+    def round_done(self, family: str) -> None:
+        """Hear that a model of a family has learnt for one more round."""
+
+
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Let somebody hear of all steps of this block."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """Let a watcher hear of what is done in this block; unlike a `part`, nobody who waits does."""
+    watcher = _watcher.get()
+    if watcher is None:
+        yield
+        return
+    watcher.begin(text)
+    try:
+        yield
+    finally:
+        watcher.end()
+
+
+def round_done(family: str) -> None:
+    """Let a watcher hear of a round of learning."""
+    watcher = _watcher.get()
+    if watcher is not None:
+        watcher.round_done(family)
 
 
 def say(text: str, *values: object) -> None:
@@ -38,7 +86,8 @@ def part(text: str) -> Iterator[None]:
     doing(text)
     token = _parts.set((*_parts.get(), text))
     try:
-        yield
+        with step(text):
+            yield
     finally:
         _parts.reset(token)
 

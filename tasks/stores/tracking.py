@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expectations.errors import UnreachableError
@@ -211,6 +212,11 @@ class Tracking:
         with scratch() as folder, self._reach():
             (folder / name).write_text(to_json(content, indent=1), encoding="utf-8")
             self._client.log_artifact(run, str(folder / name))
+
+    def log_folder(self, run: str, folder: Path, under: str) -> None:
+        """Log the files of a folder below a name."""
+        with self._reach():
+            self._client.log_artifacts(run, str(folder), under)
 
     def log_dataset(self, run: str, name: str, digest: str, source: Mapping[str, object], rows: int, use: str) -> None:
         """Log what a data set is (never its rows): where it lies, its own content hash, how many rows."""

@@ -10,6 +10,7 @@ from expectations.errors import TrainingError
 from expectations.families import Scores, Vector
 from expectations.slots import CALIBRATIONS
 from expectations.usecase import UseCase
+from tasks.stores.progress import step
 
 FOLDS = 5
 """Parts that rows are cut into, each calibrated by the others."""
@@ -23,7 +24,10 @@ def fit_calibrator(
     None where there is none.
     """
     by = name or spec.model.calibration
-    return CALIBRATIONS.released(by).model_validate({}).fit(scores, label, classes) if by else None
+    if not by:
+        return None
+    with step("calibrating"):
+        return CALIBRATIONS.released(by).model_validate({}).fit(scores, label, classes)
 
 
 def calibrate_out_of_fold(

@@ -16,7 +16,7 @@ from expectations.families import Family, Fitted, Report, Rows, Scores, Vector
 from expectations.usecase import UseCase
 from tasks.evaluation.metrics import Scored, score
 from tasks.modelling.class_weights import Corrected, FittedPrior, correction, weights_of
-from tasks.stores.progress import part
+from tasks.stores.progress import part, step
 from tasks.training.calibrating import FOLDS, calibrate_out_of_fold
 from tasks.training.searching import Attempt, search
 
@@ -123,12 +123,26 @@ def _as_released(metric: str, spec: UseCase, scores: Scores, valid: Rows) -> flo
 
 def fit_family(recipe: Family, train: Rows, valid: Rows | None, spec: UseCase, report: Report) -> Fitted:
     """Let a recipe learn; where classes were weighed, its probabilities are those of their own shares."""
-    fitted = recipe.fit(train, valid, seed=spec.model.seed, report=report)
+    with step(f"learning {_name_of(recipe, spec)}"):
+        fitted = recipe.fit(train, valid, seed=spec.model.seed, report=report)
     weights = spec.model.weights
     if weights is None or weights.classes is None:
         return fitted
     weight = weights_of(weights.classes, train.label, train.classes)
     return Corrected(fitted, _levelled(correction(weight), fitted.recipe, train, weight, spec))
+
+
+def names_of(candidates: Sequence[Family]) -> list[str]:
+    """Name candidates by their families, and by their place, too, from the second of a family on."""
+    names: list[str] = []
+    for position, candidate in enumerate(candidates):
+        names.append(candidate.family if candidate.family not in names else f"{candidate.family}-{position}")
+    return names
+
+
+def _name_of(recipe: Family, spec: UseCase) -> str:
+    declared = spec.model.candidates
+    return names_of(declared)[declared.index(recipe)] if recipe in declared else recipe.family
 
 
 def _levelled(prior: FittedPrior, recipe: Family, train: Rows, weight: Vector, spec: UseCase) -> FittedPrior:

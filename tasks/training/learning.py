@@ -23,9 +23,9 @@ from tasks.modelling.class_weights import weights_of
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
 from tasks.preprocessing.rows import Matrix
-from tasks.stores.progress import Pace, doing, part
+from tasks.stores.progress import Pace, doing, part, round_done, step
 from tasks.training.calibrating import fit_calibrator
-from tasks.training.contest import Contest, compete, decisive_metric, fit_family, named, search_candidates
+from tasks.training.contest import Contest, compete, decisive_metric, fit_family, named, names_of, search_candidates
 from tasks.training.labelled import (
     classes_of,
     labels,
@@ -85,8 +85,9 @@ class Trained:
 
     def predict(self, frame: pl.DataFrame, *, repaired: bool) -> Scores:
         """Predict rows, raw or of the clean table."""
-        scores = self.fitted.predict(self.program.transform(frame, repaired=repaired))
-        return scores if self.calibrator is None else self.calibrator.many(scores)
+        with step("predicting"):
+            scores = self.fitted.predict(self.program.transform(frame, repaired=repaired))
+            return scores if self.calibrator is None else self.calibrator.many(scores)
 
 
 class Incumbent(Protocol):
@@ -193,9 +194,7 @@ def _compete(frame: pl.DataFrame, spec: UseCase) -> Trained:
     curves: dict[str, list[float]] = {}
     contest: dict[str, float] = {}
     candidates, attempts = search_candidates(candidates, spec, judged.train, judged.valid)
-    names: list[str] = []
-    for position, candidate in enumerate(candidates):
-        names.append(candidate.family if candidate.family not in names else f"{candidate.family}-{position}")
+    names = names_of(candidates)
 
     def hear(at: int) -> Report:
         what = f"candidate {at + 1} of {len(candidates)}, {names[at]}"
@@ -275,6 +274,7 @@ def follow(
         for key, value in values.items():
             curves.setdefault(f"{name}/{key}", []).append(value)
         number = next(done)
+        round_done(recipe.family)
         if live:
             send(name, number - 1, values)
         doing(f"{what}, round {number}" + (f" of {most}{rounds}{pace.left(number)}" if rounds else ""))
@@ -288,7 +288,8 @@ def _fit_features(frame: pl.DataFrame, spec: UseCase) -> tuple[FeatureProgram, R
     context = FitContext(
         pl.Series(labels(frame, spec, classes)), spec.task, spec.model.seed, classes, folder=spec.folder
     )
-    program, matrix = fit_program(spec.features, frame, spec.cleaning, context)
+    with step("fitting features"):
+        program, matrix = fit_program(spec.features, frame, spec.cleaning, context)
     return program, replace(_rows(program, matrix, frame, spec, classes), weight=row_weights(frame, spec, classes))
 
 

@@ -88,7 +88,7 @@ def select_rows(job: Job) -> TrainingSet:
     """
     version = job.lake.version("clean")
     if version is None:
-        raise TrainingError("a clean table", "none", "Run the collect flow first")
+        raise TrainingError("a clean table", "none", f"Run the collect flow first: driftwheel run collect {job.name}")
     source = RowSource(job.known, version)
     rows = training_rows(source.rows)
     return TrainingSet(Version("clean", version, len(rows)), len(rows), hash_frame(rows), source)
@@ -148,7 +148,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
             judged = within_budget(judged, spec, last_test(job))
             if judged.judgement.outcome == "passed":
                 refitted = refit(rows, spec, judged)
-                judged = _agreed(judged, refitted, spec.evaluation.agreement)
+                judged = agreed(judged, refitted, spec.evaluation.agreement)
         if refitted is not None and judged.judgement.outcome == "passed":
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "bundle"
@@ -194,7 +194,7 @@ def asked_for(job: Job, turn: Turn) -> Recalibration:
     return Recalibration(found.start if found is not None and job.usecase.spec.timed else None)
 
 
-def _agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
+def agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
     """Refuse a refit that no longer speaks like the model that was judged."""
     known = math.isfinite(refitted.disagreement)
     gate = GateResult(

@@ -180,6 +180,7 @@ ELSEWHERE = {
         "tests/unit/test_evidence.py",
         'ask("evidence", "rentals", "--verify", str(folder))',
     ),
+    "driftwheel profile USECASE": ("tests/integration/test_profile.py", '["profile", "rentals"'),
     "driftwheel suggest USECASE": ("tests/unit/test_suggesting.py", 'call("suggest")'),
     "driftwheel suggest USECASE --write": ("tests/unit/test_suggesting.py", 'call("suggest", "--write")'),
     "driftwheel value USECASE": ("tests/integration/test_watching.py", 'main, ["value", str(home / "watched")]'),

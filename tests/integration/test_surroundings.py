@@ -73,6 +73,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "rows": ["rentals", "clean"],
     "suggest": ["rentals"],
     "value": ["rentals"],
+    "profile": ["rentals", "--candidate", "lightgbm", "--out", "{home}-profile"],
     "quarantine": ["rentals", "list"],
     "forget": ["rentals", "--where", "bikers == 7", "--dry-run"],
     "alert list": [],
@@ -114,6 +115,7 @@ ASK_DATABASE = (
     "rows",
     "suggest",
     "value",
+    "profile",
     "quarantine",
     "forget",
     "alert list",
@@ -351,7 +353,7 @@ def a_full_disk(place: Place) -> Iterator[Says]:
         no_room = "MB free on the disk"
         yield {
             "doctor": "GB free",
-            "score": "no space left",
+            **dict.fromkeys(("score", "profile"), "no space left"),
             **dict.fromkeys((*ASK_SERVERS, "up"), no_room),
             **dict.fromkeys(("keys add", "keys remove"), "no space left"),
             **dict.fromkeys(("add", "remove", "alert acknowledge"), "no space left on its disk"),
@@ -415,7 +417,8 @@ def a_home_of_nobody(place: Place) -> Iterator[Says]:
 def no_home(place: Place) -> Iterator[Says]:
     place.emptied = True
     unknown = (
-        *("evidence", "rows", "suggest", "value", "quarantine", "forget", "score", "report", "alert test"),
+        *("evidence", "rows", "suggest", "value", "profile", "quarantine", "forget", "score", "report"),
+        "alert test",
         *ASK_SERVERS,
     )
     yield {
@@ -531,20 +534,20 @@ def rows_of_garbage(place: Place) -> Iterator[Says]:
 
 
 def damaged_lake(how: str) -> Says:
-    return dict.fromkeys(("evidence", "rows", "suggest", "value", "forget", "score", "report"), how)
+    return dict.fromkeys(("evidence", "rows", "suggest", "value", "profile", "forget", "score", "report"), how)
 
 
 @surrounding
 def a_damaged_bundle(place: Place) -> Iterator[Says]:
     cut(next(place.home.glob("releases/rentals/bundles/*/model.txt")), 0.9)
-    yield dict.fromkeys(("score", "value", "report"), "model.txt as it was sealed")
+    yield dict.fromkeys(("score", "value", "profile", "report"), "model.txt as it was sealed")
 
 
 @surrounding
 def half_a_desired_state(place: Place) -> Iterator[Says]:
     cut(place.home / "releases" / "rentals" / "desired.json", 0.5)
     yield dict.fromkeys(
-        ("status", "doctor", "forget", "score", "value", "report", "remove"),
+        ("status", "doctor", "forget", "score", "value", "profile", "report", "remove"),
         "what (the service should serve|is served)",
     )
 
@@ -553,7 +556,7 @@ def half_a_desired_state(place: Place) -> Iterator[Says]:
 def addresses_of_garbage(place: Place) -> Iterator[Says]:
     (place.home / "stack.json").write_text('{"prefect":')
     yield dict.fromkeys(
-        ("check", "backtest", "forget", "score", "value", "report", *ASK_SERVERS, "status", "doctor"),
+        ("check", "backtest", "forget", "score", "value", "profile", "report", *ASK_SERVERS, "status", "doctor"),
         "addresses of (the|a) stack",
     )
 
@@ -577,7 +580,7 @@ def keys_of_garbage(place: Place) -> Iterator[Says]:
 def half_a_privacy_key(place: Place) -> Iterator[Says]:
     cut(place.home / "privacy.key", 0.5)
     yield dict.fromkeys(
-        ("check", "backtest", "forget", "score", "value", "report", *ASK_SERVERS),
+        ("check", "backtest", "forget", "score", "value", "profile", "report", *ASK_SERVERS),
         "64 hexadecimal digits in .*privacy.key",
     )
 
