@@ -132,11 +132,14 @@ class Family(Part):
         Whether it learns from `Rows.weight`.
     takes_tokens : bool
         Whether it may learn from places in a vocabulary, which `tokens` makes.
+    learns : bool
+        Whether it makes another model of other rows; one that does not may be the first champion, and challenges none.
     """
 
     dear: ClassVar[bool] = False
     weighs: ClassVar[bool] = False
     takes_tokens: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
     family: str
 
     @property
@@ -273,6 +276,9 @@ class ModelSettings(Strict):
     """Which recipes compete, and on which rows they learn."""
 
     candidates: Annotated[tuple[Annotated[Family, FAMILIES], ...], Field(min_length=1)]
+    first: Annotated[Family, FAMILIES] | None = None
+    """What the first champion is made of where it is none of the candidates, which then challenge it: a model that
+    others trained (`adopted`)."""
     window: Literal["expanding", "auto"] | LastWindow = "expanding"
     """The rows that are learnt from: all, the newest (`last`), or, `auto`, as much history as is best for the rows kept
     for validation: all of it, or the newest 10y, 5y, 2y, 1y, 6mo, 3mo, 1mo, 2w, 1w, 1d, 6h or 1h, of which the four
@@ -288,6 +294,12 @@ class ModelSettings(Strict):
     start: Literal["cold", "warm"] | WarmStart = "cold"
     """Whether a challenger learns from the start, or goes on from the champion where that is at least as good."""
     seed: int = 0
+
+    @property
+    def recipes(self) -> dict[str, Family]:
+        """The first one, where there is one, and the candidates, each by its path."""
+        named: dict[str, Family] = {} if self.first is None else {"first": self.first}
+        return named | {f"candidates.{index}": each for index, each in enumerate(self.candidates)}
 
     @property
     def warm(self) -> WarmStart | None:

@@ -182,7 +182,7 @@ def _read_spec(file: Path, document: Document, problems: list[UseCaseProblem]) -
 
 def _read_code(folder: Path, spec: UseCase, problems: list[UseCaseProblem]) -> Code | None:
     calls = [call for source in spec.sources.values() for call in source.calls]
-    calls += [call for candidate in spec.model.candidates for call in candidate.calls]
+    calls += [call for candidate in spec.model.recipes.values() for call in candidate.calls]
     if not calls:
         return None
     try:

@@ -41,11 +41,16 @@ def impossible_metrics(spec: UseCase) -> list[str]:
     problems += _impossible_search(spec)
     if spec.model.warm is not None and not any(each.continues(each) for each in spec.model.candidates):
         problems.append("model.start: no candidate goes on from an earlier model; write cold")
-    for index, candidate in enumerate(spec.model.candidates):
-        misfits = candidate.misfits(spec.task)
-        problems += [f"model.candidates.{index}.{field}: {why}" for field, why in misfits.items()]
-        if spec.model.weights is not None and not candidate.weighs:
-            problems.append(f"model.candidates.{index}.family: {candidate.family} knows no `model.weights`")
+    for path, recipe in spec.model.recipes.items():
+        problems += [f"model.{path}.{field}: {why}" for field, why in recipe.misfits(spec.task).items()]
+        if spec.model.weights is not None and not recipe.weighs and recipe.learns:
+            problems.append(f"model.{path}.family: {recipe.family} knows no `model.weights`")
+    problems += [
+        f"model.candidates.{index}.family: {each.family} learns nothing, and would challenge itself; write it as "
+        "`first` under `model`, and a candidate that learns"
+        for index, each in enumerate(spec.model.candidates)
+        if not each.learns
+    ]
     return problems
 
 

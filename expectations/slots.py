@@ -95,6 +95,7 @@ FAMILIES: Slot[Family] = Slot(
         "backbone": "tasks.modelling.backbone:Backbone",
         "torch.rnn": "tasks.modelling.torch_signals:TorchRNN",
         "torch.module": "tasks.modelling.torch_module:TorchModule",
+        "adopted": "tasks.modelling.adopted:Adopted",
     },
     "driftwheel.families",
     tag="family",

@@ -158,6 +158,8 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
         cleaned, _ = repair(sample.drop(UNREAD, strict=False), spec.cleaning, spec.keys)
         cleaned = _with_history(cleaned, rows, spec)
         trained = fit_recipe(cleaned, spec, spec.model.candidates[0].shortened())
+        if spec.model.first is not None:  # which is what will be packed
+            trained = fit_recipe(cleaned, spec, spec.model.first)
     of_all = f", from a sample of {len(sample):,} of {len(known):,} rows, spread over them" * (len(sample) < len(known))
     yield CheckResult("features", True, f"{len(trained.program.features)}{of_all}: {_named(trained.program.features)}")
     for words, value in trained.program.measured.items():

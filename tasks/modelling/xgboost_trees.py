@@ -33,6 +33,9 @@ class XGBoostTrees(BatchPredictor):
         as it stands (of a classifier of two classes, at 0: `base_score` 0.5).
     base_row : ndarray of shape (n_features,), optional
         The average training row, which contributions start from; zeros without one.
+    any_base : bool
+        Whether the margin of two classes may begin elsewhere, too: at the log-odds of `base_score`, in 32 bits, whose
+        last bit may be another than XGBoost's.
 
     Raises
     ------
@@ -40,7 +43,7 @@ class XGBoostTrees(BatchPredictor):
         If it is of another kind.
     """
 
-    def __init__(self, content: bytes, base_row: Vector | None = None) -> None:
+    def __init__(self, content: bytes, base_row: Vector | None = None, *, any_base: bool = False) -> None:
         if base_row is not None:
             self.base_row = base_row
         learner = json.loads(content)["learner"]
@@ -58,9 +61,9 @@ class XGBoostTrees(BatchPredictor):
         bases = np.array([float(each) for each in str(settings["base_score"]).strip("[]").split(",")], np.float32)
         outputs = max(1, int(settings["num_class"]))
         if self._link == "sigmoid":
-            if bases.tolist() != [0.5]:
+            if bases.tolist() != [0.5] and not any_base:
                 raise BundleError("a margin that begins at 0 (base_score 0.5)", f"{bases.tolist()}", "Train again")
-            bases = np.zeros(1, np.float32)
+            bases = -np.log(np.float32(1) / bases - np.float32(1))
         self._bases = np.resize(bases, outputs)
         of_tree = np.array(booster["model"]["tree_info"])
         self._of_output = [np.flatnonzero(of_tree == output) for output in range(outputs)]

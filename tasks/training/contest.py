@@ -126,7 +126,7 @@ def fit_family(recipe: Family, train: Rows, valid: Rows | None, spec: UseCase, r
     with step(f"learning {_name_of(recipe, spec)}"):
         fitted = recipe.fit(train, valid, seed=spec.model.seed, report=report)
     weights = spec.model.weights
-    if weights is None or weights.classes is None:
+    if weights is None or weights.classes is None or not recipe.learns:
         return fitted
     weight = weights_of(weights.classes, train.label, train.classes)
     return Corrected(fitted, _levelled(correction(weight), fitted.recipe, train, weight, spec))

@@ -30,8 +30,9 @@ from tasks.evaluation.slices import learn_cuts
 from tasks.evaluation.splits import hold_back, units_of
 from tasks.stores.progress import doing, part
 from tasks.training.cross_validation import cross_validate, fold_statistics
+from tasks.training.first_model import learn_against
 from tasks.training.labelled import labels, require_trainable, score_rows, training_window
-from tasks.training.learning import Incumbent, Trained, learn, rows_taught
+from tasks.training.learning import Incumbent, Trained, rows_taught
 from tasks.training.rationale import describe_gates, describe_learning
 from tasks.training.recalibrating import Recalibration, try_to_recalibrate
 from tasks.training.refitting import Remade, fitted_again, recalibrated_again
@@ -162,7 +163,7 @@ def judge(
             return Judged(Judgement("unknown", found, cutoff=cutoff))
         trained, remake = found.trained, partial(recalibrated_again, spec, found.champion, recalibration)
     else:
-        cold = learn(training_window(before, spec), spec)
+        cold = learn_against(champion, training_window(before, spec), spec)
         learnable = rows_taught(cold, before, spec)
         trained = warm_or_cold(learnable, spec, champion, cold)
         remake = partial(fitted_again, spec, champion, trained)

@@ -44,7 +44,7 @@ from tasks.training.windowing import WindowChoice, choose_window
 class Start:
     """How a model began: from nothing, or from the champion; why, and what was measured of both."""
 
-    kind: Literal["cold", "warm", "recalibrated"]
+    kind: Literal["cold", "warm", "recalibrated", "adopted"]
     why: str
     measured: Mapping[str, float] = field(default_factory=dict)
 

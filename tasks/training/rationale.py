@@ -35,7 +35,9 @@ def _describe_start(trained: Trained) -> list[str]:
     if trained.start is None:
         return []
     kind = trained.start.kind
-    return [f"{kind}: {trained.start.why}" if kind == "recalibrated" else f"{kind} start: {trained.start.why}"]
+    return [
+        f"{kind}: {trained.start.why}" if kind in ("recalibrated", "adopted") else f"{kind} start: {trained.start.why}"
+    ]
 
 
 def _describe_window(trained: Trained) -> list[str]:

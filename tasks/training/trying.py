@@ -20,6 +20,7 @@ from tasks.deciding.gaps import growth
 from tasks.evaluation.gaps import gap_of, log_loss_of
 from tasks.evaluation.interval import in_time, time_blocks
 from tasks.evaluation.metrics import Scored, score
+from tasks.training.first_model import challenging
 from tasks.training.labelled import classes_of, labels, learnt_by, score_rows, training_window
 from tasks.training.learning import Incumbent, fit_chosen
 from tasks.training.twins import fit_twin
@@ -157,7 +158,7 @@ def _try_challenger(
     before = known_before(rows, spec, start)
     if champion.cutoff >= start or len(before) < _MIN_ROWS or before[spec.label.column].n_unique() < 2:
         return None
-    settled = champion.recipe
+    settled = challenging(champion, spec)
     # a twin has no calibration: it does not stand for a champion whose calibration has learnt since
     kept = isinstance(champion, Bundle) and bool(champion.manifest.recalibrated_from)
     twin = not kept and (asked == "twin" or (asked == "auto" and settled.dear))

@@ -1,0 +1,88 @@
+"""Hold an adopted model, as it is run here, against its own library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+
+from expectations.errors import TrainingError
+from expectations.families import Matrix, Predictor, Scores
+from tasks.modelling.model_files import ModelFile
+
+LIBRARIES = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
+TOLERANCES = {"lightgbm": 0.0, "xgboost": 1e-6}
+"""How far a prediction may lie from the library's, as a share of the largest one or of 1, whichever is more."""
+_ALONE = 64
+
+
+@dataclass(frozen=True)
+class LibraryProof:
+    """How far what is run here lies from the model's own library.
+
+    Attributes
+    ----------
+    distance : float or None
+        The greatest; None where the library is not installed.
+    """
+
+    library: str
+    rows: int
+    distance: float | None
+
+    def __str__(self) -> str:
+        if self.distance is None:
+            return f"{self.library} is not installed, so nothing was held against it"
+        far = "to the last bit" if self.distance == 0 else f"within {self.distance:.1g}"
+        return f"says what {self.library} says of {self.rows:,} rows, {far}"
+
+
+def prove(model: ModelFile, predictor: Predictor, rows: Matrix) -> LibraryProof:
+    """Hold predictions against those of the model's library, rows together and alone.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+
+    Raises
+    ------
+    TrainingError
+        If they lie further apart than `TOLERANCES` allow.
+    """
+    library, found = LIBRARIES[model.kind], predictor.predict(rows)
+    some = range(0, len(rows), max(1, len(rows) // _ALONE))
+    alone = np.array([predictor.predict_row(rows[at].tolist()) for at in some])
+    theirs = _theirs(model, rows)
+    allowed = TOLERANCES[model.kind] * max(1.0, float(np.abs(found).max(initial=0.0)))
+    distance = None if theirs is None else _apart(found, theirs.reshape(found.shape))
+    _refuse_above(allowed, distance or 0.0, f"what {library} says of the same rows")
+    _refuse_above(allowed, _apart(alone, found[some]), "the same of a row alone as among others")
+    return LibraryProof(library, len(rows), distance)
+
+
+def _apart(one: Scores, other: Scores) -> float:
+    return float(np.abs(one - other).max(initial=0.0))
+
+
+def _refuse_above(allowed: float, distance: float, expected: str) -> None:
+    if not distance <= allowed:
+        raise TrainingError(
+            f"{expected}, within {allowed:g}", f"{distance:.3g} apart", "Take another format, and report this model"
+        )
+
+
+def _theirs(model: ModelFile, rows: Matrix) -> Scores | None:
+    """Return what the library itself predicts, shape (n_rows,) or (n_rows, n_classes); None where it is not there."""
+    if model.kind == "lightgbm":
+        import lightgbm
+
+        booster = lightgbm.Booster(model_str=model.content.decode("utf-8"))
+        return np.asarray(booster.predict(rows, num_threads=1), np.float64)
+    if find_spec("xgboost") is None:
+        return None
+    import xgboost
+
+    trees = xgboost.Booster({"nthread": 1})
+    trees.load_model(bytearray(model.content))
+    return np.asarray(trees.inplace_predict(rows.astype(np.float32), validate_features=False), np.float64)

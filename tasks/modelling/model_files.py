@@ -1,0 +1,194 @@
+"""Model files that others trained: what one is, by its first bytes, never by running it, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from expectations.errors import TrainingError
+from expectations.families import Task
+
+Kind = Literal["lightgbm", "xgboost"]
+
+_LIGHTGBM: Mapping[Task, Sequence[str]] = {
+    "binary_classification": ("binary",),
+    "multiclass_classification": ("multiclass", "multiclassova"),
+    "regression": (
+        *("regression", "regression_l1", "huber", "fair", "poisson"),
+        *("quantile", "mape", "gamma", "tweedie"),
+    ),
+}
+_XGBOOST: Mapping[Task, Sequence[str]] = {
+    "binary_classification": ("binary:logistic",),
+    "multiclass_classification": ("multi:softprob",),
+    "regression": ("reg:squarederror",),
+}
+_PICKLES = (b"\x80", b"\x78\x9c", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"ZF")
+"""How pickles begin, and those that joblib compressed."""
+_ENDINGS = (".pkl", ".pickle", ".joblib")
+WAYS = "LightGBM: booster.save_model('model.txt'); XGBoost: save_model('model.json')"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file says of itself.
+
+    Attributes
+    ----------
+    content : bytes
+        The file, as XGBoost's JSON where it was UBJ.
+    features : tuple of str
+        Their names, in the model's order; empty where it knows none.
+    width : int
+        How many they are.
+    task : str
+        The kind of problem that its objective is of.
+    outputs : int
+        Scores of a row: classes where there are several, else 1.
+    """
+
+    kind: Kind
+    content: bytes
+    features: tuple[str, ...]
+    width: int
+    task: Task
+    outputs: int
+
+
+def read_model(content: bytes, name: str) -> ModelFile:
+    """Return what a model file says of itself.
+
+    Parameters
+    ----------
+    name : str
+        That of the file, for errors.
+
+    Raises
+    ------
+    TrainingError
+        If it is a pickle, of another kind, damaged, or a model that cannot be answered with as it is.
+    """
+    if name.lower().endswith(_ENDINGS) or content.startswith(_PICKLES):
+        raise TrainingError(
+            "a model in its library's own format",
+            f"{name}, a pickle or something compressed: to load a pickle is to run whatever it holds",
+            f"Where you trained it, save it anew ({WAYS})",
+        )
+    for begins, read in _READERS.items():
+        if content.startswith(begins):
+            return read(content, name)
+    raise TrainingError(
+        "a model file of LightGBM (text) or XGBoost (JSON, UBJ)",
+        f"{name}, which begins with {content[:8]!r}",
+        f"Save it so where you trained it ({WAYS})",
+    )
+
+
+def _refused(name: str, expected: str, found: str, do: str) -> TrainingError:
+    return TrainingError(f"{expected} in {name}", found, do)
+
+
+def _task_of(objective: str, known: Mapping[Task, Sequence[str]], name: str) -> Task:
+    for task, objectives in known.items():
+        if objective in objectives:
+            return task
+    taken = ", ".join(each for objectives in known.values() for each in objectives)
+    raise _refused(name, f"an objective among {taken}", objective or "none", "Train it with one of these")
+
+
+def _read_lightgbm(content: bytes, name: str) -> ModelFile:
+    """Read the head of LightGBM's text, and hold its length against that: LightGBM ends the process on half a text."""
+    head, _, trees = content.partition(b"\n\n")
+    try:
+        said = dict(line.split("=", 1) for line in head.decode("utf-8").splitlines() if "=" in line)
+        features, sizes = said["feature_names"].split(" "), [int(size) for size in said["tree_sizes"].split()]
+        outputs, width = int(said["num_class"]), int(said["max_feature_idx"]) + 1
+        text = content.decode("utf-8")
+    except (UnicodeDecodeError, KeyError, ValueError) as error:
+        raise _refused(name, "a head as LightGBM writes it", f"{error}", "Save it anew: booster.save_model") from error
+    if not trees[sum(sizes) :].startswith(b"end of trees"):
+        raise _refused(
+            name,
+            f"{len(sizes)} trees of {sum(sizes):,} bytes together, and their end behind them",
+            "none there: it was cut off or edited (line ends?)",
+            "Copy it as it is, in binary, or save it anew",
+        )
+    task = _task_of(said.get("objective", "").partition(" ")[0], _LIGHTGBM, name)
+    if len(features) != width:
+        raise _refused(name, f"{width} names of features", f"{len(features)}", "Save it anew: booster.save_model")
+    coded = _pandas_categories(text)
+    if coded:
+        raise _refused(
+            name,
+            "features that are numbers",
+            f"{len(coded)} of pandas' type category, which it knows by their places in a list",
+            "Train it on columns of numbers that the table has, too, and save it anew",
+        )
+    named = () if features == [f"Column_{at}" for at in range(width)] else tuple(features)
+    return ModelFile("lightgbm", content, named, width, task, outputs)
+
+
+def _pandas_categories(text: str) -> list[list[Any]]:
+    """Return the values of each categorical column of the frame that LightGBM's Python package learnt from."""
+    line = text.rpartition("\npandas_categorical:")[2].strip()
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return []  # it was written by another package than Python's
+    return found if isinstance(found, list) else []
+
+
+def _read_xgboost(content: bytes, name: str) -> ModelFile:
+    try:
+        learner = json.loads(content)["learner"]
+        booster, settings = learner["gradient_booster"], learner["learner_model_param"]
+        objective, kind = str(learner["objective"]["name"]), str(booster["name"])
+        features, width = tuple(learner.get("feature_names") or ()), int(settings["num_feature"])
+        outputs = max(1, int(settings["num_class"]))
+        best = learner.get("attributes", {}).get("best_iteration")
+        trees = booster["model"]["trees"] if kind == "gbtree" else []
+        beside = int(booster["model"]["gbtree_model_param"].get("num_parallel_tree", 1)) if trees else 1
+        rounds = len(trees) // (outputs * max(1, beside))
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise _refused(name, "a model as XGBoost writes it", f"{error!r}", "Save it anew: save_model") from error
+    if kind != "gbtree" or not trees or any(any(tree["split_type"]) for tree in trees):
+        found = "splits by categories" if trees else f"a {kind} without trees" if kind == "gbtree" else kind
+        raise _refused(name, "trees (gbtree) that split numbers", found, "Train it so, on numbers alone")
+    task = _task_of(objective, _XGBOOST, name)
+    if best is not None and int(best) + 1 < rounds:
+        raise _refused(
+            name,
+            "the trees that you answer with, and no others",
+            f"{rounds} rounds, of which early stopping found {int(best) + 1} to be best: some callers use these alone",
+            "Save those: booster[: booster.best_iteration + 1].save_model('model.json')",
+        )
+    return ModelFile("xgboost", content, features, width, task, outputs)
+
+
+def _read_ubj(content: bytes, name: str) -> ModelFile:
+    """Read XGBoost's binary form of the same JSON, which XGBoost itself translates."""
+    from importlib.util import find_spec
+
+    if find_spec("xgboost") is None:
+        raise TrainingError(
+            "the package that reads XGBoost's UBJ", "none installed", "Save it as model.json where you trained it"
+        )
+    import xgboost
+
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(bytearray(content))
+    except xgboost.core.XGBoostError as error:
+        raise _refused(
+            name, "a model as XGBoost writes it", str(error).splitlines()[0], "Save it anew: save_model"
+        ) from error
+    return _read_xgboost(bytes(booster.save_raw("json")), name)
+
+
+_READERS: Mapping[bytes, Callable[[bytes, str], ModelFile]] = {
+    b"tree\n": _read_lightgbm,
+    b'{"': _read_xgboost,
+    b"{L": _read_ubj,
+}
