@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,7 +39,7 @@ def own_folder() -> Iterator[OwnFolder]:
         If none can be made.
     """
     parent = _short_parent()
-    _remove_abandoned(parent)
+    remove_abandoned_in(parent, PREFIX)
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # its owner's alone
     except OSError as error:
@@ -84,9 +86,15 @@ def _short_parent() -> str:
     return found if found.isascii() and len(found) <= MAX_CHARACTERS else "/tmp"  # noqa: S108 - mkdtemp makes it ours
 
 
-def _remove_abandoned(parent: str) -> None:
+def remove_abandoned_in(parent: str, prefix: str) -> None:
     """Remove the folders whose processes are gone; another user's are let be, also by root."""
-    for each in Path(parent).glob(f"{PREFIX}*"):
+    for each in Path(parent).glob(f"{prefix}*"):
         with suppress(OSError):  # a Ray that is about to end still writes there: the next one removes it
             if each.lstat().st_uid == os.getuid():
                 remove_abandoned([each])
+
+
+def interpreter() -> dict[str, str]:
+    """Return this Python where a shell has to be given its path in quotes: Ray hands it to one as it is."""
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"py_executable": quoted}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,18 +43,38 @@ class Checkpoints:
                     digest.update(b"" if array is None else array.tobytes())
         return cls(folder / f"{digest.hexdigest()}.pt")
 
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is written."""
+        return self.path is not None
+
+    def content(self) -> bytes | None:
+        """Return what was written last, as it lies there; None where nothing was."""
+        return self.path.read_bytes() if self.path is not None and self.path.exists() else None
+
     def read(self) -> dict[str, Any] | None:
         """Return what was written last; None where nothing was."""
-        if self.path is None or not self.path.exists():
-            return None
-        found: dict[str, Any] = torch.load(self.path, weights_only=True)
-        return found
+        content = self.content()
+        return None if content is None else read_state(content)
 
     def write(self, state: Callable[[], dict[str, Any]], *, ended: bool = False) -> None:
         """Write the state at once, whole or not at all; not again within a second, but for the last."""
-        if self.path is None or not (ended or time.monotonic() - self._written >= _SECONDS):
+        if not self.keeps or not (ended or time.monotonic() - self._written >= _SECONDS):
             return
-        temporary = self.path.with_suffix(".new")
-        torch.save(state(), temporary)
-        temporary.replace(self.path)
+        content = io.BytesIO()
+        torch.save(state(), content)
+        self.put(content.getvalue())
         self._written = time.monotonic()
+
+    def put(self, content: bytes) -> None:
+        """Write a state that was saved, whole or not at all."""
+        if self.path is not None:
+            temporary = self.path.with_suffix(".new")
+            temporary.write_bytes(content)
+            temporary.replace(self.path)
+
+
+def read_state(content: bytes) -> dict[str, Any]:
+    """Return the state that `Checkpoints.write` saved."""
+    found: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    return found

@@ -55,6 +55,10 @@ class NetworkData(NamedTuple):
     targets: torch.Tensor
     weight: torch.Tensor | None = None
 
+    def at(self, rows: torch.Tensor) -> NetworkData:
+        """Return some of them, by their places."""
+        return NetworkData(*(None if each is None else each[rows] for each in self))  # type: ignore[arg-type]
+
     def to(self, device: torch.device) -> NetworkData:
         """Return them on a device."""
         return NetworkData(*(None if each is None else each.to(device) for each in self))  # type: ignore[arg-type]

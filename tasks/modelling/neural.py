@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from expectations.code import Code
 from expectations.families import Family, Report, Rows, StopsEarly, Task
 from expectations.fields import Positive, Strict
 from expectations.named_parts import load_address
@@ -14,6 +15,7 @@ from tasks.modelling.predictors import OnnxPredictor
 
 if TYPE_CHECKING:
     from tasks.modelling.fitted_network import FittedNetwork
+    from tasks.modelling.trainer import Network
 
 MODEL = "model.onnx"
 _LOSSES = {
@@ -70,6 +72,8 @@ class Neural(StopsEarly):
     epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] | None = 10
     """Epochs without progress before training stops; null trains all epochs."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that learn it together, each from its share of every batch's rows; see docs/many-machines.md."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     embedding: Annotated[int, Field(ge=1)] | None = None
     """Numbers that stand for a category of an `encode` step; where not given as many as its count of categories asks
@@ -81,6 +85,11 @@ class Neural(StopsEarly):
             raise ValueError("one_cycle begins low by itself; leave warm_up out")
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum is of sgd; {self.optimizer} has its own; leave it out")
+        if self.workers > self.batch_size:
+            raise ValueError(
+                f"{self.workers} workers share batches of {self.batch_size} rows: some would have none; lower workers, "
+                "or raise batch_size"
+            )
         return self
 
     @property
@@ -112,8 +121,8 @@ class Neural(StopsEarly):
         """
 
     def shortened(self) -> Self:
-        """Return it with two epochs."""
-        return self.model_copy(update={"epochs": 2})
+        """Return it with two epochs, and one worker."""
+        return self.model_copy(update={"epochs": 2, "workers": 1})
 
     def continues(self, earlier: Family) -> bool:
         """Whether the earlier network has the same layers."""
@@ -124,15 +133,20 @@ class Neural(StopsEarly):
         schedule = self.scheduled.model_copy(update={"epochs": None, "drops": None})
         return self.model_copy(update={"epochs": max(1, round(share * self.epochs)), "schedule": schedule})
 
+    def builder(self, code: Code | None) -> Network:
+        """Return what makes its network; `code` is that of the use case's folder."""
+        del code
+        made: Network = load_address(self.network)
+        return made
+
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
     ) -> FittedNetwork:
         """Learn by mini-batches; see `Family.fit`. `start_from` begins with the weights of an earlier bundle."""
         from tasks.modelling import trainer
 
-        return trainer.fit(
-            self, load_address(self.network), train, valid, seed=seed, report=report, start_from=start_from
-        )
+        build = self.builder(train.code)
+        return trainer.fit(self, build, train, valid, seed=seed, report=report, start_from=start_from)
 
     @classmethod
     def load(cls, folder: Path) -> OnnxPredictor:

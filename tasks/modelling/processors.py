@@ -23,6 +23,11 @@ def limited_processors(count: int) -> Iterator[None]:
         _limit.reset(token)
 
 
+def are_processors_limited() -> bool:
+    """Whether others work beside what is done now: it is one of several jobs."""
+    return _limit.get() is not None
+
+
 def available_processors(groups: Path = _GROUPS, own: Path = _OWN) -> int:
     """Return the processors it may run on, or fewer where a control group grants less time; at least one.
 

@@ -36,4 +36,8 @@ class TorchMLP(Neural):
     def _deviations(self) -> Self:
         if self.normalisation == "batch" and self.batch_size < 2:
             raise ValueError("a batch of one row has no deviation; raise batch_size, or take normalisation: layer")
+        if self.normalisation == "batch" and self.workers > 1:
+            raise ValueError(
+                "several workers know no deviation of a whole batch; take normalisation: layer, or one worker"
+            )
         return self

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from expectations.families import Report, Rows
+from expectations.code import Code
 from tasks.modelling.neural import Neural
 
 if TYPE_CHECKING:
-    from tasks.modelling.fitted_network import FittedNetwork
+    from tasks.modelling.trainer import Network
 
 _NAMES = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 
@@ -58,20 +57,16 @@ class TorchModule(Neural):
         """Its class."""
         return (self.module,)
 
-    def fit(
-        self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
-    ) -> FittedNetwork:
-        """Learn by mini-batches; see `Family.fit`.
+    def builder(self, code: Code | None) -> Network:
+        """Return what makes its network.
 
         Raises
         ------
         SourceError
             If the code of its folder is not trusted.
         TrainingError
-            If its class is none, or makes no network of the features.
+            If its class is none; what it returns raises it where no network of the features comes of it.
         """
-        from tasks.modelling import trainer
         from tasks.modelling.own_network import maker
 
-        build = maker(self.module, self.arguments, train.code)
-        return trainer.fit(self, build, train, valid, seed=seed, report=report, start_from=start_from)
+        return maker(self.module, self.arguments, code)
