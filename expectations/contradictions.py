@@ -14,6 +14,7 @@ from expectations.model_contradictions import (
     impossible_probabilities,
 )
 from expectations.parts import input_kinds
+from expectations.personal_contradictions import impossible_protections
 from expectations.production import RowWindows
 from expectations.slots import CALIBRATIONS
 
@@ -77,7 +78,7 @@ def _impossible_columns(spec: UseCase) -> list[str]:
             problems.append(f"model.weights.column: {weights.column} is under `personal`, and no number is kept")
     if weights is not None and weights.classes and not spec.problem.classifies:
         problems.append(f"model.weights.classes: a {spec.task} has no classes to weigh; leave it out")
-    return problems + _impossible_protections(spec)
+    return problems + impossible_protections(spec)
 
 
 def _impossible_pictures(spec: UseCase) -> list[str]:
@@ -117,22 +118,6 @@ def _impossible_pictures(spec: UseCase) -> list[str]:
         for name in names
         if name in pictures
     ]
-
-
-def _impossible_protections(spec: UseCase) -> list[str]:
-    """Say which personal columns could not be protected as is declared, or identify nothing any more."""
-    problems = [
-        f"personal: {column} identifies rows and cannot be {how.words}; hash it"
-        for column, how in sorted(spec.personal.items())
-        if column in spec.keys and not how.tells_apart
-    ]
-    for column, how in spec.personal.items():
-        declared = spec.columns.get(column)
-        if declared is None or (declared.type == "instant" and not how.misfits("text")):
-            continue  # one that no request carries has one text; one that a request does is refused when collected
-        if needed := how.misfits(declared.type):
-            problems.append(f"personal: {column}, declared {declared.type}, cannot be {how.words}: it takes {needed}")
-    return problems
 
 
 def _impossible_retention(spec: UseCase) -> list[str]:

@@ -28,12 +28,16 @@ class Protection(Part):
         Whether it needs the key of this home; a service that has none refuses the bundle.
     tells_apart : bool
         Whether two people have two values, so that one may be named by it.
+    encrypts : bool
+        Whether collection encrypts the values, which a key of the home reads again. No two of them can be compared,
+        so nothing may read them, and no request carries them.
     """
 
     keeps: ClassVar[bool] = True
     changes: ClassVar[bool] = True
     needs_key: ClassVar[bool] = False
     tells_apart: ClassVar[bool] = False
+    encrypts: ClassVar[bool] = False
     words: ClassVar[str] = ""
     """What is done, as a participle: "hashed"."""
 

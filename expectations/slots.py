@@ -198,6 +198,7 @@ PROTECTIONS: Slot[Protection] = Slot(
         "drop": "tasks.stores.protections.drop:Drop",
         "truncate": "tasks.stores.protections.truncate:Truncate",
         "bucket": "tasks.stores.protections.bucket:Bucket",
+        "encrypt": "tasks.stores.protections.encrypt:Encrypt",
         "keep": "tasks.stores.protections.keep:Keep",
     },
     "driftwheel.protections",

@@ -84,6 +84,11 @@ class UseCase(Strict):
         return any(how.needs_key for how in self.personal.values())
 
     @property
+    def encrypted(self) -> list[str]:
+        """Columns whose values are encrypted."""
+        return [column for column, how in self.personal.items() if how.encrypts]
+
+    @property
     def code(self) -> Code | None:
         """The Python of its folder, as far as it was loaded with one."""
         return self._code

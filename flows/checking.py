@@ -15,6 +15,7 @@ from expectations.drift_scores import ScoresOfColumns
 from expectations.errors import DriftwheelError
 from expectations.parts import input_kinds
 from expectations.usecase import UseCase
+from flows.protected_columns import say_protected
 from infra.settings import Settings
 from tasks.stores.progress import doing, part
 
@@ -126,7 +127,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
     if undeclared := _say_types(spec, joined.rows):
         yield CheckResult("columns", True, undeclared)
     yield CheckResult("lookback" if spec.clock else "order", True, _say_lookback(spec))
-    if protected := _say_protected(spec):
+    if protected := "; ".join(say_protected(spec)):
         yield CheckResult("personal", True, protected)
     rows = joined.rows.sort(spec.time_column)
     del joined  # of many rows one copy is enough
@@ -226,20 +227,6 @@ def _shadowed(spec: UseCase, rows: pl.DataFrame) -> Iterator[CheckResult]:
     if shadowed := sorted(spec.history.keys() & {*rows.columns}):
         why = "the sources have columns of these names, too; call those under `history` otherwise"
         yield CheckResult("history", False, f"{', '.join(shadowed)}: {why}")
-
-
-def _say_protected(spec: UseCase) -> str:
-    """Say what comes of protected columns that requests carry."""
-    read = {*spec.keys, *input_kinds(spec.features), *spec.looked_back_by}
-    protected: dict[str, list[str]] = {}
-    for name, how in spec.personal.items():
-        if how.changes and how.keeps and name in read:
-            protected.setdefault(how.words, []).append(name)
-    return "; ".join(
-        f"{', '.join(names)}: {words} where it enters, when collected and by the service alike; a request carries the "
-        "value as the source has it"
-        for words, names in protected.items()
-    )
 
 
 def _say_types(spec: UseCase, rows: pl.DataFrame) -> str:

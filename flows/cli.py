@@ -22,6 +22,7 @@ from flows.commands import (
     local_stack,
     new,
     parts,
+    personal_keys,
     profile,
     quarantine,
     rows,
@@ -58,6 +59,7 @@ for _command in (
     *(versions.promote, versions.deploy, versions.rollback),
     *(
         keys.keys,
+        personal_keys.personal_keys,
         ledger.why,
         evidence.evidence,
         lineage.lineage,

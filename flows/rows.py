@@ -6,13 +6,14 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from expectations.column_types import TYPES_BY_NAME, column_type
 from expectations.contradictions import REPLAY
-from expectations.errors import LakeError
+from expectations.errors import LakeError, StateError
 from expectations.loading import LoadedUseCase
 from expectations.protection import Protection
 from tasks.bundles.champion import answering_bundles, manifests_of
@@ -22,9 +23,11 @@ from tasks.cleaning.cleaning import shown_reasons
 from tasks.collection.commit_notes import collected_with
 from tasks.preprocessing.conditions import condition
 from tasks.preprocessing.unreadable import Unreadable
+from tasks.stores.ciphertexts import decrypt_values
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import BATCH
+from tasks.stores.personal_keys import read_keyring
 from tasks.stores.plain import to_json
 from tasks.stores.releases import Releases
 from tasks.stores.request_columns import read_requests
@@ -91,6 +94,37 @@ def newest_rows(
         total = int(rows.select(pl.len()).collect(engine="streaming").item())
         found = rows.top_k(head, by=order).collect(engine="streaming")
     return Shown(found.sort(order, descending=True, nulls_last=True, maintain_order=True), total)
+
+
+def decrypted(shown: Shown, usecase: LoadedUseCase, path: Path) -> Shown:
+    """Read the encrypted columns of rows again.
+
+    Parameters
+    ----------
+    path : Path
+        File of the keys.
+
+    Raises
+    ------
+    StateError
+        If there is nothing encrypted in them, or no key of it here, or a value was altered.
+    """
+    columns = [column for column in usecase.spec.encrypted if column in shown.rows.columns]
+    if not columns:
+        raise StateError(
+            f"columns of {usecase.name} in this table that are encrypted under `personal`",
+            "none that were collected so",
+            "Leave --decrypt out; rows of raw, clean and quarantine have them",
+        )
+    keyring = read_keyring(path)
+    if keyring is None:
+        raise StateError(
+            f"the keys by which {', '.join(columns)} {'is' if len(columns) == 1 else 'are'} encrypted, in {path}",
+            "no such file",
+            "Bring it back from a backup, or from the home that collected the rows",
+        )
+    clear = [decrypt_values(shown.rows[column], keyring, usecase.name) for column in columns]
+    return Shown(shown.rows.with_columns(clear), shown.total)
 
 
 def _rows(

@@ -33,13 +33,14 @@ from infra.copying import copy_file, copy_tree, dump_sqlite, files_of, reading_d
 from tasks.stores.engines import upgrade_file
 from tasks.stores.files import remove_abandoned, storing, unfinished
 from tasks.stores.hashing import hash_file
+from tasks.stores.personal_keys import PERSONAL_KEYS
 from tasks.stores.tables import metadata
 
 KIND: Final = "home"
 _PLATFORM = "platform.db"
 _DATABASES_FIRST = (_PLATFORM,)
 _DATABASES_LATER = ("mlflow.db", "prefect/prefect.db")
-_SECRETS = ("privacy.key", "service.key", "keys.json")
+_SECRETS = ("privacy.key", PERSONAL_KEYS, "service.key", "keys.json")
 _RELATIVE_TO_HOME = "home"
 USE_CASES = "usecases"
 """Folder of a restored home that holds use cases whose own folders are gone."""

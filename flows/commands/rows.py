@@ -35,8 +35,16 @@ _BETWEEN = 3
 @click.option("--head", type=click.IntRange(1), default=20, show_default=True, help="How many rows, at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an array of objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--decrypt", is_flag=True, help="Read what is encrypted under `personal`, by the keys of this home.")
 def rows(
-    usecase: str, table: str, where: str | None, as_of: datetime | None, head: int, as_json: bool, as_csv: bool
+    usecase: str,
+    table: str,
+    where: str | None,
+    as_of: datetime | None,
+    head: int,
+    as_json: bool,
+    as_csv: bool,
+    decrypt: bool,
 ) -> None:
     """Show rows of a table of the lake, the newest first.
 
@@ -48,8 +56,9 @@ def rows(
     if as_json and as_csv:
         raise click.UsageError("give either --json or --csv")
     from expectations.contradictions import REPLAY
-    from flows.rows import ShownTable, flat, newest_rows, printable
+    from flows.rows import ShownTable, decrypted, flat, newest_rows, printable
     from tasks.stores.lake import Lake
+    from tasks.stores.personal_keys import PERSONAL_KEYS
     from tasks.stores.releases import Releases
 
     settings = read_settings()
@@ -66,6 +75,8 @@ def rows(
         where=where,
         as_of=as_of,
     )
+    if decrypt:
+        shown = decrypted(shown, loaded, settings.folder / PERSONAL_KEYS)
     found = printable(shown.rows)
     if as_json:
         print_json(found.to_dicts())

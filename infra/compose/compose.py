@@ -43,7 +43,10 @@ _FILES = {  # in the order `infra.backup` explains; the databases come between
     "journal.tar": ("worker", f"find journal {_SEEN} -print | {_TAR} -T -"),
     "releases.tar": ("worker", f"{{ {_RELEASES}; }} | {_TAR} -T -"),
     "lake.tar": ("worker", f"{{ {_LAKE}; }} | {_TAR} -T -"),
-    "reports.tar": ("worker", f"{{ find reports {_SEEN} -print; ls privacy.key || :; }} | {_TAR} -T -"),
+    "reports.tar": (
+        "worker",
+        f"{{ find reports {_SEEN} -print; ls privacy.key personal-keys.json || :; }} | {_TAR} -T -",
+    ),
     "artifacts.tar": ("mlflow", f"{_TAR} artifacts"),
 }
 _UNREAD = re.compile(r"(find|tar): ")

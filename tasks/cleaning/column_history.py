@@ -118,6 +118,8 @@ def candidates(
             continue
         if name not in late:
             yield from _of_presence(name, column)
+        if how is not None and how.encrypts:  # each ciphertext is another
+            continue
         if column.unique and column.present >= _MIN_ROWS and name not in spec.keys and column.kind in ("whole", "text"):
             yield _of("expect_column_values_to_be_unique", column=name, mostly=_MOSTLY)
         elif how is None or not how.changes:
@@ -132,7 +134,7 @@ def varied(spec: UseCase, seen: Mapping[str, ColumnHistory], late: Collection[st
     """
     for name, column in seen.items():
         how = spec.personal.get(name)
-        kept = how is None or how.keeps
+        kept = how is None or (how.keeps and not how.encrypts)
         if not kept or name in late or column.fewest is None or column.widest is None:
             continue
         if column.fewest >= _VARIED and column.widest < _RARE * column.fewest:

@@ -33,6 +33,7 @@ from tasks.stores.arrival_order import stamps
 from tasks.stores.hashing import hash_frame
 from tasks.stores.lake import COLLECTION, Lake
 from tasks.stores.lake_tables import BATCH, COLLECTED
+from tasks.stores.personal_keys import Keyring
 from tasks.stores.tombstones import FORGOTTEN, KEPT_SINCE, without_forgotten
 
 _APPLICATION = "collect"
@@ -91,7 +92,12 @@ class Collected:
 
 
 def collect_sources(
-    usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes, forgotten: str | None = None
+    usecase: LoadedUseCase,
+    lake: Lake,
+    as_of: datetime,
+    secret: bytes,
+    forgotten: str | None = None,
+    keyring: Keyring | None = None,
 ) -> Collected:
     """Read the sources up to `as_of` and append what the raw table does not hold yet.
 
@@ -108,19 +114,25 @@ def collect_sources(
     ----------
     forgotten : str or None
         Note of who was forgotten while there was no raw table, which keeps it from then on.
+    keyring : Keyring, optional
+        Keys of personal values that are encrypted. Where not given one that is thrown away, for a lake that is.
 
     Raises
     ------
     SourceError, JoinError
         If the sources are not what the use case says; nothing is written.
+    StateError
+        If an encrypted value that is held cannot be read; nothing is written.
     TurnTakenError
         If another machine collected meanwhile; nothing is written.
     """
     with lake.alone(COLLECTION):
-        return _collect(usecase, lake, as_of, secret, forgotten)
+        return _collect(usecase, lake, as_of, secret, forgotten, keyring or Keyring.fresh())
 
 
-def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes, forgotten: str | None) -> Collected:
+def _collect(
+    usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes, forgotten: str | None, keyring: Keyring
+) -> Collected:
     spec = usecase.spec
     version = lake.version("raw")  # all that follows is about this one
     before = batch = 0 if version is None else lake.transaction("raw", _APPLICATION, version)
@@ -140,6 +152,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
         since=since,
         until=as_of,
         secret=secret,
+        keyring=keyring,
         held=held,
         schema=schema,
         known_files=None if noted is None else {} if since is None else settled_files(noted, since),
@@ -159,7 +172,7 @@ def _collect(usecase: LoadedUseCase, lake: Lake, as_of: datetime, secret: bytes,
         with lake.reading("raw"):
             if joined.truth is not None:
                 joined = replace(joined, rows=keep_labels(joined.rows, raw, spec))
-            news = find_news(joined.rows, raw, spec, since, compared)
+            news = find_news(joined.rows, raw, spec, since, compared, keyring)
     changes = () if raw is None else column_changes(news.rows, schema, spec, delivered(lake) or schema)
     if raw is not None and joined.truth is not None:
         with lake.reading("raw"):

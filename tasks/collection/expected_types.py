@@ -61,6 +61,7 @@ def expected_of(spec: UseCase, held: Mapping[str, pl.DataType]) -> ExpectedTypes
     for column, dtype in held.items():
         if (kept := type_of(dtype)) in ("text", "instant"):
             types[column] = kept
+    types |= {column: "text" for column, how in spec.personal.items() if how.encrypts}
     if spec.clock is not None:
         types[spec.clock.column] = "instant"
     label = spec.label

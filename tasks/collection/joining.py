@@ -26,6 +26,7 @@ from tasks.collection.types import TYPES, cast_column, match_types
 from tasks.collection.unreadable import mark_together
 from tasks.stores.arrival_order import places
 from tasks.stores.lake_tables import POSITION
+from tasks.stores.personal_keys import Keyring
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def join_sources(
     since: datetime | None,
     until: datetime,
     secret: bytes,
+    keyring: Keyring | None = None,
     held: KnownKeys | None = None,
     schema: Mapping[str, pl.DataType] = MappingProxyType({}),
     known_files: Mapping[str, str] | None = None,
@@ -73,6 +75,8 @@ def join_sources(
         only for what changed since.
     secret : bytes
         Key of the hashes that replace personal columns.
+    keyring : Keyring, optional
+        Keys of what is encrypted; where not given one that is thrown away, for rows that are kept nowhere.
     schema : mapping of str to polars.DataType
         Columns of the table that the rows are for; none before the first collection.
     known_files : mapping of str to str, optional
@@ -85,7 +89,7 @@ def join_sources(
     JoinError
         If a join would multiply rows, or covers fewer rows than declared.
     """
-    spec = usecase.spec
+    spec, keyring = usecase.spec, keyring or Keyring.fresh()
     said: list[str] = []
     expected = expected_of(spec, schema)
     files = None if known_files is None else FilesRead(known_files)
@@ -97,7 +101,7 @@ def join_sources(
     if spec.label.source is not None:
         frames[spec.label.source], odd = truth_of(frames[spec.label.source], spec, until)
         said += [f"{spec.label.source}: {odd}"] * bool(odd)
-        truth = _protected_truth(frames[spec.label.source], spec, secret)
+        truth = _protected_truth(frames[spec.label.source], spec, secret, keyring)
     (first, rows), *others = frames.items()
     if rows.is_empty():
         return Joined(rows, read, {}, 0, rows, tuple(said), present=present, newest=fresh, truth=truth)
@@ -108,7 +112,7 @@ def join_sources(
     first_has_keys = set(spec.keys) <= set(rows.columns)  # else another source brings some: all rows must be joined
     again = pl.Series([False]).new_from_index(0, len(rows))
     if first_has_keys and since is not None and held is not None:
-        rows, again = _wanted(rows, protect(rows.select(_identity(spec)), spec, secret), spec, since, held)
+        rows, again = _wanted(rows, protect(rows.select(_identity(spec)), spec, secret, keyring), spec, since, held)
     rows, coverage = join_others(rows, dict(others), spec, until, again)
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
@@ -117,14 +121,14 @@ def join_sources(
     refuse_names(
         [column for column in rows.columns if not (usecase.walked and column == clock)], clock=bool(spec.clock)
     )
-    rows = protect(mark_together(rows, schema), spec, secret)
+    rows = protect(mark_together(rows, schema), spec, secret, keyring)
     missing = [column for column in needed_columns(spec) if column not in rows.columns]
     if missing:
         raise absent_columns(missing, rows.columns, "the joined sources")
     rows = _settled(rows, spec, expected, schema, said)
     if not first_has_keys and since is not None and held is not None:
         rows, _ = _wanted(rows, rows.select(_identity(spec)), spec, since, held)
-    keys = protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret)
+    keys = protect(undated.select(column for column in spec.keys if column in undated.columns), spec, secret, keyring)
     return Joined(with_label(rows, spec), read, coverage, asked, keys, tuple(said), dated, present, fresh, truth)
 
 
@@ -147,11 +151,11 @@ def _read_all(
     return {first: rows} | {name: read_source_of(usecase, name, None, until, expected, said.append) for name in others}
 
 
-def _protected_truth(truth: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
+def _protected_truth(truth: pl.DataFrame, spec: UseCase, secret: bytes, keyring: Keyring) -> pl.DataFrame:
     """Return labels by the columns of rows that were collected before."""
     pairs = spec.label.join.pairs if spec.label.join is not None else {}
     lefts = [truth[right].alias(left) for left, right in pairs.items()]
-    return protect(truth.drop(set(pairs.values())).with_columns(lefts).drop_nulls(list(pairs)), spec, secret)
+    return protect(truth.drop(set(pairs.values())).with_columns(lefts).drop_nulls(list(pairs)), spec, secret, keyring)
 
 
 def _newest(rows: pl.DataFrame, files: FilesRead | None, clock: str) -> dict[str, tuple[str, str]]:

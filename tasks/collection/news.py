@@ -8,9 +8,11 @@ from datetime import datetime
 import polars as pl
 
 from expectations.usecase import UseCase
+from tasks.collection.encrypted_columns import with_held_ciphertexts
 from tasks.collection.types import match_types
 from tasks.stores.hashing import all_differ
 from tasks.stores.lake_tables import BATCH
+from tasks.stores.personal_keys import Keyring
 
 NO_TIMES = pl.Series([], dtype=pl.Datetime("us", "UTC"))
 
@@ -37,7 +39,12 @@ def once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def find_news(
-    rows: pl.DataFrame, raw: pl.LazyFrame, spec: UseCase, since: datetime | None, compared: datetime | None
+    rows: pl.DataFrame,
+    raw: pl.LazyFrame,
+    spec: UseCase,
+    since: datetime | None,
+    compared: datetime | None,
+    keyring: Keyring,
 ) -> News:
     """Return which rows are new or corrected.
 
@@ -47,9 +54,17 @@ def find_news(
         From when on known rows are read; all where not given.
     compared : datetime, optional
         From when on corrections are looked for: a new row from before it is late.
+    keyring : Keyring
+        Keys of what is encrypted, which is compared in clear.
+
+    Raises
+    ------
+    StateError
+        If a ciphertext that is held cannot be read.
     """
     keys, clock = list(spec.keys), spec.time_column
     latest = _latest(raw, rows, spec, since)
+    rows = with_held_ciphertexts(rows, latest, spec, keyring)
     ordered, beside = _alike(rows, latest)
     hashes = latest.select(keys).with_columns(beside.hash_rows().alias("_known"))
     versions = rows.with_columns(ordered.hash_rows().alias("_hash")).join(

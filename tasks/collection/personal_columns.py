@@ -7,16 +7,20 @@ import polars as pl
 from expectations.column_types import column_type
 from expectations.errors import SourceError
 from expectations.usecase import UseCase
+from tasks.collection.encrypted_columns import encrypt_column
 from tasks.collection.expected_types import needed_columns
+from tasks.stores.personal_keys import Keyring
 
 
-def protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
+def protect(rows: pl.DataFrame, spec: UseCase, secret: bytes, keyring: Keyring) -> pl.DataFrame:
     """Drop personal columns, or replace their values, as declared.
 
     Parameters
     ----------
     secret : bytes
         Key of the hashes.
+    keyring : Keyring
+        Keys of what is encrypted.
 
     Raises
     ------
@@ -31,7 +35,7 @@ def protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
             continue
         dtype = rows.schema[column]
         needed = how.misfits(column_type(dtype)) if dtype != pl.Null else ""
-        # a day that no request carries has one text, and may be hashed or cut
+        # a day that no request carries has one text, and may be hashed, cut or encrypted
         if needed and (column in needed_columns(spec) or how.misfits("text")):
             raise SourceError(
                 f"{needed} in {column}, to be {how.words}",
@@ -42,5 +46,6 @@ def protect(rows: pl.DataFrame, spec: UseCase, secret: bytes) -> pl.DataFrame:
                 if not how.misfits("text")
                 else "Choose another protection under `personal`, or declare the type of the column under `columns`",
             )
-        rows = rows.with_columns(how.column(rows[column], secret).alias(column))
+        kept = encrypt_column(rows, column, spec, keyring) if how.encrypts else how.column(rows[column], secret)
+        rows = rows.with_columns(kept.alias(column))
     return rows

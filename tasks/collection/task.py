@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from expectations.errors import LakeError
 from expectations.masking import mask
 from tasks.collection.collecting import Collected, collect_sources
+from tasks.stores.personal_keys import kept_keyring
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
 from tasks.stores.stopwatch import timed
@@ -24,7 +25,12 @@ def _collect(job: Job) -> Collected:
             "Bring the lake back, from a backup or by DRIFTWHEEL_LAKE; to begin anew, give the use case another name",
         )
     found = collect_sources(
-        job.usecase, job.lake, job.as_of, job.places.secret, job.database.marked(job.name, FORGOTTEN)
+        job.usecase,
+        job.lake,
+        job.as_of,
+        job.places.secret,
+        job.database.marked(job.name, FORGOTTEN),
+        kept_keyring(job.places.personal_keys) if job.usecase.spec.encrypted else None,
     )
     say_stage("collect: %d new rows, %d corrected; read %s", found.new, found.corrected, _read(found))
     create_table_artifact(

@@ -14,9 +14,13 @@ from tasks.bundles.manifest import MANIFEST
 from tasks.erasing.words import Words
 from tasks.stores.files import storing
 from tasks.stores.journal import is_segment
+from tasks.stores.personal_keys import PERSONAL_KEYS
 from tasks.stores.releases import HISTORY
 
-_ELSEWHERE = {"lake", "platform.db", "mlflow.db", "prefect.db", "privacy.key", "service.key", "stack.key", "keys.json"}
+_ELSEWHERE = {
+    *("lake", "platform.db", "mlflow.db", "prefect.db"),
+    *("privacy.key", "service.key", "stack.key", "keys.json", PERSONAL_KEYS),
+}
 """What is looked into in another way, and secrets."""
 LOOKED_FOR = "forgetting"
 """Folder of a home: what an erasure that is not whole yet looks for."""

@@ -11,6 +11,7 @@ from tasks.compute.compute import ComputeSettings
 from tasks.stores.database import Database
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
+from tasks.stores.personal_keys import PERSONAL_KEYS
 from tasks.stores.registry import Registry
 from tasks.stores.releases import Releases
 from tasks.stores.service import ServiceClient
@@ -56,6 +57,11 @@ class Places:
     def unfinished(self) -> Path:
         """Folder of what runs that were killed go on with."""
         return self.reports.parent / "unfinished"
+
+    @property
+    def personal_keys(self) -> Path:
+        """File of the keys of personal values that are encrypted."""
+        return self.reports.parent / PERSONAL_KEYS
 
     def open_service(self) -> ServiceClient:
         """Open the service, as flows see it."""

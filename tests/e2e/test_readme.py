@@ -173,6 +173,9 @@ AS = {
 """Commands that are typed with, or as, another one."""
 STACK, VAULT, CI = "tests/containers/test_stack.py", "tests/containers/test_vault.py", ".ci/run"
 ELSEWHERE = {
+    "driftwheel rows shop raw --decrypt": ("tests/unit/test_encryption.py", '"--head", "9", "--decrypt")'),
+    "driftwheel personal-keys list": ("tests/unit/test_encryption.py", 'call("personal-keys", "list", "--json")'),
+    "driftwheel personal-keys rotate": ("tests/unit/test_encryption.py", 'call("personal-keys", "rotate")'),
     "driftwheel lineage ID": ("tests/integration/test_watching.py", '["lineage", ids[100]]'),
     "driftwheel prove ID": ("tests/integration/test_watching.py", '["prove", ids[100]]'),
     "driftwheel evidence USECASE": ("tests/unit/test_evidence.py", 'ask("evidence", "rentals")'),

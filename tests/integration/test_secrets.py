@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import sqlite3
@@ -27,6 +26,7 @@ from infra.settings import Addresses, Settings
 from infra.stack import PROGRAMS, Stack
 from infra.supervisor_config import supervisor_config
 from tasks.stores.lake import Lake
+from tasks.stores.personal_keys import PERSONAL_KEYS, kept_keyring
 from tasks.stores.places import Job
 from tests.conftest import forget_prefect_services, instant
 from tests.e2e.conftest import point, wait
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.system
 Make = Callable[..., Path]
 FIRST, LATER = "2011-03-01", "2011-05-02"
 NAME = "guarded"
-KEPT_IN = {"privacy.key", "service.key", "stack.key"}
+KEPT_IN = {"privacy.key", "service.key", "stack.key", PERSONAL_KEYS}
 """Files that are to hold a secret, for their owner alone."""
 TABLES = ("raw", "clean", "quarantine", "predictions", "labels")
 
@@ -46,14 +46,16 @@ def planted(what: str) -> str:
 
 
 SECRETS = {
-    what: planted(what) for what in ("alert", "prefect", "service", "gate", "database", "mlflow", "source", "other")
+    what: planted(what)
+    for what in ("alert", "prefect", "service", "gate", "database", "mlflow", "source", "other", "person")
 }
 
 
 @pytest.fixture
 def source() -> Iterator[tuple[str, dict[str, int]]]:
     """The rides on a web server that wants a token; what it answers may be set."""
-    rides = gzip.decompress((SHIPPED / "bikes" / "data" / "rides.csv.gz").read_bytes())
+    table = pl.read_csv(SHIPPED / "bikes" / "data" / "rides.csv.gz", infer_schema=False)
+    rides = table.with_columns(email=pl.lit(f"{SECRETS['person']}@example.org")).write_csv().encode()
     answers = {"status": 200}
 
     class Rides(BaseHTTPRequestHandler):
@@ -105,7 +107,7 @@ def planted_stack(
     changes = {
         "alerts": alerts,
         "heartbeat": {"ping": f"http://127.0.0.1:9/{token}"},
-        "personal": {"registered": "hash"},
+        "personal": {"registered": "hash", "email": "encrypt"},
     }
     folder = make_use_case(NAME, {"sources.rides.path": address, **changes})
     settings = Settings()
@@ -253,6 +255,7 @@ def test_no_secret_is_written_anywhere(
     seen = "\n".join((*told, caplog.text, written.out, written.err))
     # what is kept
     secrets |= {name: (home / f"{name}.key").read_text().strip() for name in ("privacy", "stack")}
+    secrets["personal"] = kept_keyring(home / PERSONAL_KEYS).newest.key
     assert min(map(len, secrets.values())) > 10
     from prefect.logging.handlers import APILogWorker
 

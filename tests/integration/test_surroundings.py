@@ -80,6 +80,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "alert test": ["rentals"],
     "alert acknowledge": ["rentals", "held"],
     "keys list": [],
+    "personal-keys list": [],
     "decide": ["rentals", "--dry-run"],
     "check": ["{usecase}"],
     "backtest": ["{usecase}"],
@@ -99,6 +100,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "backup": ["{outside}"],
     "stack init": ["--folder", "{compose}"],
     "keys add": ["another"],
+    "personal-keys rotate": [],
     "keys remove": ["app"],
     "add": ["{usecase}"],
     "remove": ["rentals"],
@@ -133,7 +135,17 @@ ASK_DATABASE = (
     "remove",
 )
 """Commands that cannot go on without the platform database; `doctor` says so and goes on, `backup` copies it."""
-WRITE = ("score", *ASK_SERVERS, "up", "keys add", "keys remove", "add", "remove", "alert acknowledge")
+WRITE = (
+    "score",
+    *ASK_SERVERS,
+    "up",
+    "keys add",
+    "keys remove",
+    "personal-keys rotate",
+    "add",
+    "remove",
+    "alert acknowledge",
+)
 """Commands that write into the home."""
 ALWAYS: Says = {  # what holds in every surrounding: no server is up, and none can be started
     **dict.fromkeys(ASK_SERVERS, "the Prefect server at .* to answer"),
@@ -355,7 +367,7 @@ def a_full_disk(place: Place) -> Iterator[Says]:
             "doctor": "GB free",
             **dict.fromkeys(("score", "profile"), "no space left"),
             **dict.fromkeys((*ASK_SERVERS, "up"), no_room),
-            **dict.fromkeys(("keys add", "keys remove"), "no space left"),
+            **dict.fromkeys(("keys add", "keys remove", "personal-keys rotate"), "no space left"),
             **dict.fromkeys(("add", "remove", "alert acknowledge"), "no space left on its disk"),
         }
     finally:
@@ -369,7 +381,9 @@ def no_room_for_a_byte(place: Place) -> Iterator[Says]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
         yield {
-            **dict.fromkeys(("score", "keys add", "keys remove", "stack init"), "file too large"),
+            **dict.fromkeys(
+                ("score", "keys add", "keys remove", "personal-keys rotate", "stack init"), "file too large"
+            ),
             "backup": "disk I/O error",
             **dict.fromkeys(ASK_DATABASE, "the platform database"),
             "doctor": "platform database",
@@ -384,7 +398,7 @@ def a_home_for_reading_only(place: Place) -> Iterator[Says]:
         denied = "read-only file system" if ROOT else "permission denied"
         yield {
             "doctor": "cannot be written by this user",
-            **dict.fromkeys(("keys add", "keys remove"), denied),
+            **dict.fromkeys(("keys add", "keys remove", "personal-keys rotate"), denied),
             **dict.fromkeys((*ASK_SERVERS, "up"), "to write to the home"),
             **dict.fromkeys(("add", "remove", "alert acknowledge"), "no permission to write there"),
             **({"down": denied} if ROOT else {}),
@@ -574,6 +588,12 @@ def addresses_of_a_stack_that_is_gone(place: Place) -> Iterator[Says]:
 def keys_of_garbage(place: Place) -> Iterator[Says]:
     (place.home / "keys.json").write_text("garbage")
     yield dict.fromkeys(("doctor", "keys list", "keys add", "keys remove"), "API keys")
+
+
+@surrounding
+def keys_of_personal_values_of_garbage(place: Place) -> Iterator[Says]:
+    (place.home / "personal-keys.json").write_text("garbage")
+    yield dict.fromkeys(("personal-keys list", "personal-keys rotate"), "a file of keys of personal values")
 
 
 @surrounding
