@@ -14,6 +14,7 @@ from tasks.stores.places import Job
 from tasks.stores.plain import to_json
 from tasks.stores.progress import doing, step, watched_by
 from tasks.stores.whole_files import copied
+from tasks.training.evaluating import metric_name
 from tasks.training.rehearsing import Rehearsal, rehearse
 from tasks.training.step_costs import StepCost, StepCosts
 
@@ -134,11 +135,16 @@ def log_profile(job: Job, profile: TrainingProfile, folder: Path) -> str:
             "mlflow.source.git.commit": job.places.commit,
         },
     )
-    costs = {"/".join(each.path): each for each in profile.costs if len(each.path) <= 2}
-    registry.log(run, metrics={f"seconds_{name}": each.seconds for name, each in costs.items()})
+    registry.log(run, metrics=metrics_of(profile.costs))
     registry.log_folder(run, folder, "profile")
     registry.end_run(run)
     return registry.run_link(run)
+
+
+def metrics_of(costs: list[StepCost]) -> dict[str, float]:
+    """Return the seconds of the training and of the steps directly within it, as MLflow lets metrics be called."""
+    shown = [each for each in costs if len(each.path) <= 2]
+    return {f"seconds {'/'.join(map(metric_name, each.path))}": each.seconds for each in shown}
 
 
 def _page(session: Session) -> str:

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from flows.training_profile import metrics_of
 from tasks.stores.progress import part, round_done, step, watched_by
-from tasks.training.step_costs import StepCosts
+from tasks.training.step_costs import StepCost, StepCosts
 
 
 def test_steps_are_added_up_by_the_steps_they_ran_in() -> None:
@@ -61,3 +62,10 @@ def test_a_step_that_fails_has_ended() -> None:
 def test_without_a_watcher_steps_do_nothing() -> None:
     with step("anything"):
         round_done("lightgbm")
+
+
+def test_steps_are_called_in_mlflow_as_it_allows() -> None:
+    packing = StepCost(("training", "packing a bundle, and proving it"), seconds=2.0)
+    deeper = StepCost((*packing.path, "predicting"), seconds=1.0)
+    found = metrics_of([StepCost(("training",), seconds=3.0), packing, deeper])
+    assert found == {"seconds training": 3.0, "seconds training/packing a bundle_ and proving it": 2.0}
