@@ -63,10 +63,9 @@ def test_what_is_wrong_inside_a_list_is_said_alone(make_use_case: Make) -> None:
 
 
 def test_what_may_hold_a_secret_is_not_repeated(make_use_case: Make) -> None:
+    source = {"kind": "http", "url": "https://h/x", "headers": "Key: 7f3a"}
+    folder = make_use_case(changes={"sources.rentals": source})
     with pytest.raises(UseCaseError) as caught:
-        folder = make_use_case(
-            changes={"sources.rentals": {"kind": "http", "address": "https://h/x", "headers": "Key: 7f3a"}}
-        )
         load_use_case(str(folder))
     said = str(caught.value)
     assert "headers: expected keys and values; found a text" in said
