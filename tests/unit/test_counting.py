@@ -100,7 +100,7 @@ def test_a_late_prediction_lies_in_a_window_that_is_closed(lake: Lake) -> None:
     ("changes", "words"),
     [
         ({"monitoring.every": {"rows": 50}}, "windows of 50 rows would all be unknown"),
-        ({"monitoring.every": {"rows": 1}}, "greater than or equal to 2"),
+        ({"monitoring.every": {"rows": 1}}, "of at least 2"),
         ({"monitoring.every": {"row": 500}}, "did you mean 'rows'"),
         ({"monitoring.every": "5x"}, "a duration is a whole number and a unit"),
         (

@@ -142,7 +142,7 @@ def test_what_was_learnt_from_is_summarised_once_for_all_windows() -> None:
     [
         ({"monitoring.reference": "seasons"}, "season"),
         ({"monitoring.reference": {"of": "period", "since": "2011-02-01", "until": "2011-01-01"}}, "holds no day"),
-        ({"monitoring.reference": {"of": "season", "years": 1}}, "greater than or equal to 2"),
+        ({"monitoring.reference": {"of": "season", "years": 1}}, "of at least 2"),
         ({"monitoring.reference": {"of": "recent", "last": "0d"}}, "last"),
     ],
 )
