@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from flows.commands import (
+    adopt,
     alert,
     backups,
     containers,
@@ -50,7 +51,7 @@ def main(debug: bool) -> None:
 
 
 for _command in (
-    *(new.new, use_cases.check, use_cases.add, use_cases.remove, use_cases.list_use_cases),
+    *(new.new, adopt.adopt, use_cases.check, use_cases.add, use_cases.remove, use_cases.list_use_cases),
     *(use_cases.schema, parts.parts),
     *(local_stack.up, local_stack.down, local_stack.status, local_stack.doctor),
     *(containers.stack, backups.back_up_home, backups.restore),

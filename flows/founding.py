@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -12,6 +14,9 @@ from expectations.contradictions import REPLAY
 from expectations.errors import DriftwheelError, StorageError
 from expectations.loading import FILE, SUITE, load_use_case, shipped_use_cases
 from expectations.usecase import NAME_PATTERN
+from tasks.modelling.adopted import FILES
+from tasks.modelling.model_files import ModelFile
+from tasks.profiling.adopting import adopt
 from tasks.profiling.choices import Choices
 from tasks.profiling.choosing import choose
 from tasks.profiling.page import write_page
@@ -21,6 +26,25 @@ from tasks.stores.files import storing
 from tasks.stores.progress import doing
 
 PAGE = "profile.html"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model that others trained, and the names of its features in order where its file knows none."""
+
+    model: ModelFile
+    features: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """What it is called in the use case."""
+        return FILES[self.model.kind]
+
+    @property
+    def declared(self) -> str:
+        """What the use case says of it, as YAML."""
+        digest = hashlib.sha256(self.model.content).hexdigest()
+        return f"{{family: adopted, file: {self.file}, sha256: {digest}}}"
 
 
 def refuse_name(name: str, folder: Path, registered: Mapping[str, Path]) -> None:
@@ -48,7 +72,7 @@ def refuse_name(name: str, folder: Path, registered: Mapping[str, Path]) -> None
 
 
 def found_use_case(
-    folder: Path, profile: Profile, target: str, *, clock: str | None, keys: Sequence[str]
+    folder: Path, profile: Profile, target: str, *, clock: str | None, keys: Sequence[str], given: Given | None = None
 ) -> tuple[Profile, Choices]:
     """Choose what the use case begins with and write its folder.
 
@@ -60,6 +84,8 @@ def found_use_case(
         If the folder cannot be written, or is there by now.
     """
     choices = choose(profile, folder.name, target, clock=clock, keys=keys)
+    if given is not None:
+        choices = adopt(profile, choices, given.model, given.features, given.declared)
     doing("writing the use case")
     files = {
         FILE: write_use_case(profile, choices),
@@ -71,6 +97,8 @@ def found_use_case(
         try:
             for file, text in files.items():
                 (temporary / file).write_text(text, encoding="utf-8")
+            if given is not None:
+                (temporary / given.file).write_bytes(given.model.content)
             load_use_case(str(temporary))  # whatever the table holds, what was written is valid
             temporary.chmod(0o755)
             if folder.exists():

@@ -117,6 +117,10 @@ class Choices:
     min_rows: int
     start: datetime | None
     trial: FirstModel | None = field(default=None)
+    first: str = ""
+    """What is written of an adopted model under `model.first`; nothing without one."""
+    proof: str = ""
+    """How that was held against its own library."""
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -33,11 +33,14 @@ def summary_lines(profile: Profile, choices: Choices, folder: Path) -> Iterator[
     yield "features", f"{len(choices.numeric)} numbers, {len(choices.encoded)} categories{calendar}"
     for each in choices.suspicions:
         yield "suspected", f"{each.column}: {each.what} {each.said}"
+    if choices.proof:
+        yield "adopted", choices.proof
     if trial is not None:
         yield "tried", f"{trial.metric} {trial.value:.3f} on the newest {trial.rows:,} of the rows looked at"
     about = f"{choices.windows.every}, about {choices.windows.rows:,} rows in each"
     yield "windows", about if clock.column else f"of {choices.windows.rows:,} predictions"
-    yield "written", f"{folder.name}/: usecase.yaml, suite.yaml, profile.html"
+    model = ", and the model" if choices.first else ""
+    yield "written", f"{folder.name}/: usecase.yaml, suite.yaml, profile.html{model}"
     yield "next", f"driftwheel check {choices.name}"
 
 

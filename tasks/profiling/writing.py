@@ -67,8 +67,10 @@ def _long_list(key: str, values: Sequence[str]) -> Iterator[str]:
 
 
 def _head(profile: Profile, choices: Choices) -> Iterator[str]:
-    target, clock = choices.target, choices.clock
-    yield _comment(f"Written by `driftwheel new` from {profile.rows:,} rows and {len(profile.columns)} columns; change")
+    target, clock, command = choices.target, choices.clock, "adopt" if choices.first else "new"
+    yield _comment(
+        f"Written by `driftwheel {command}` from {profile.rows:,} rows and {len(profile.columns)} columns; change"
+    )
     yield "# whatever is otherwise, then run `driftwheel check`. profile.html shows what was seen."
     yield f"name: {choices.name}"
     yield f"title: {quote(f'What will {target.column} be?')}"
@@ -161,6 +163,9 @@ def _model(choices: Choices) -> Iterator[str]:
     small = choices.min_rows < 200
     recipe = "rounds: 60, leaves: 7, min_rows_in_leaf: 10" if small else "rounds: 100, leaves: 15"
     yield "model:"
+    if choices.first:
+        yield _comment(f"{choices.proof}; it answers until a candidate is better")
+        yield f"  first: {choices.first}"
     yield "  candidates:"
     yield f"    - {{family: lightgbm, {recipe}, patience: null}}"
     yield f"evaluation: {{min_rows: {choices.min_rows}}}  # fewest rows a model is judged on"

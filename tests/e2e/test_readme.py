@@ -223,6 +223,10 @@ ELSEWHERE = {
         "tests/integration/test_surroundings.py",
         '"report": ["rentals", "2011-02-15"]',
     ),
+    "driftwheel adopt taken --model model.txt --from rides.csv --target late --clock time": (
+        "tests/unit/test_adopting.py",
+        'adopt("--clock", "at")',
+    ),
     "driftwheel deploy USECASE --new-signature": ("tests/integration/test_rollout.py", "new_signature=True"),
     "docker compose up register": (STACK, 'states()["register"] == "done"'),
     "docker compose up --detach": (STACK, 'compose.run("up", "--detach")'),

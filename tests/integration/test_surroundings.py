@@ -49,6 +49,7 @@ from tests.unit.test_training import released, rows
 Home = Path
 Says = dict[str, str]
 ROOT = os.geteuid() == 0
+MODEL = Path(__file__).parents[2] / "tasks/modelling/smallest_trees.txt"
 
 
 def _leaves(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[str]:
@@ -91,6 +92,10 @@ ARGUMENTS: dict[str, list[str]] = {
     "stack backup": ["{outside}", "--folder", "{compose}"],
     "stack restore": ["{backup}", "--folder", "{compose}"],
     "new": ["found", "--from", "{usecase}/data/rides.csv.gz", "--target", "bikers"],
+    "adopt": [
+        *("found", "--model", str(MODEL), "--from", "{usecase}/data/rides.csv.gz", "--target", "workingday"),
+        *("--features", "holiday,casual,bikers"),
+    ],
     "run": ["loop", "rentals", "--as-of", "2011-03-05"],
     "replay": ["rentals", "--to", "2011-04-01"],
     "promote": ["rentals", "--version", "1"],
@@ -126,6 +131,7 @@ ASK_DATABASE = (
     "decide",
     "check",
     "new",
+    "adopt",
     "backtest",
     "score",
     "report",
@@ -248,7 +254,8 @@ class Place:
     def state(self) -> State:
         """Return what a command may leave half-written."""
         if (here := Path.cwd() / "found").exists():  # whole, or not at all
-            assert sorted(path.name for path in here.iterdir()) == ["profile.html", "suite.yaml", "usecase.yaml"]
+            held = {path.name for path in here.iterdir()} - {"model.txt"}  # which one that was adopted has, too
+            assert held == {"profile.html", "suite.yaml", "usecase.yaml"}
             shutil.rmtree(here)
         assert list(Path.cwd().iterdir()) == []
         files = {

@@ -1,0 +1,97 @@
+"""A use case of a model that others trained and the table it was trained on: what `new` chooses, bent to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from expectations.errors import SourceError
+from expectations.families import Matrix
+from tasks.modelling.adopted import predictor_of, proved, refuse_other_problem, spelled
+from tasks.modelling.model_files import ModelFile
+from tasks.profiling.choices import Choices
+from tasks.profiling.profile import Profile
+from tasks.profiling.suspicions import encode
+
+
+def features_in(model: ModelFile, profile: Profile, choices: Choices, asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that are the features of a model, in its order.
+
+    Parameters
+    ----------
+    asked : sequence of str
+        Their names, where the file knows none.
+
+    Raises
+    ------
+    SourceError
+        If the table lacks some, they are no numbers, one is the target, or nobody says which they are.
+    """
+    by_name = {spelled(name): name for name in profile.columns}
+    wanted = model.features or tuple(asked)
+    if len(wanted) != model.width:
+        raise SourceError(
+            f"the names of the model's {model.width} features, in its order",
+            f"{len(wanted)}; its file knows {len(model.features) or 'none'}",
+            "Name them: --features COLUMN,COLUMN,…",
+        )
+    absent = [name for name in wanted if spelled(name) not in by_name]
+    if absent:
+        raise SourceError(
+            f"the model's {model.width} features in the table",
+            f"no column {', '.join(absent[:20])}",
+            "Give the table that it was trained on; what was computed before, the table has to hold computed",
+        )
+    found = tuple(by_name[spelled(name)] for name in wanted)
+    if choices.target.column in found:
+        raise SourceError(
+            "features that are known before the target is",
+            f"the target {choices.target.column} among them",
+            "Name another target, or train the model without it",
+        )
+    words = [name for name in found if not profile.columns[name].is_number]
+    if words:
+        raise SourceError(
+            "numbers in the columns that the model reads",
+            ", ".join(f"{name}: {profile.columns[name].kind}" for name in words[:20]),
+            "Give the table with the numbers that the model was trained on",
+        )
+    return found
+
+
+def adopt(profile: Profile, choices: Choices, model: ModelFile, asked: Sequence[str], first: str) -> Choices:
+    """Return the choices with the model's features and the model as the first champion.
+
+    Parameters
+    ----------
+    first : str
+        What the use case says of it under `model.first`, as YAML.
+
+    Raises
+    ------
+    SourceError, TrainingError
+        If the model does not fit the table, or does not say what its library says.
+    """
+    target = choices.target
+    refuse_other_problem(model, target.task, len(target.classes))
+    names = features_in(model, profile, choices, asked)
+    columns = [encode(profile.sample[name], profile.columns[name])[0] for name in names]
+    rows: Matrix = np.column_stack(columns)[:2000]
+    proof = proved(model, predictor_of(model.kind, model.content, np.zeros(model.width)), rows, target.task)
+    leaks = tuple(leak for leak in choices.leaks if not set(leak.columns) & set(names))
+    return replace(
+        choices,
+        numeric=names,
+        encoded=(),
+        calendar=(),
+        left_out={name: why for name, why in choices.left_out.items() if name not in names},
+        personal={name: how for name, how in choices.personal.items() if name not in names},
+        leaks=leaks,
+        suspicions=tuple(
+            each for each in choices.suspicions if each.column not in names or each.what == "leaks the label?"
+        ),
+        first=first,
+        proof=str(proof),
+    )

@@ -1,0 +1,86 @@
+"""A model that was trained elsewhere and its table become a use case, or it is said why they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from expectations.loading import load_use_case
+from flows.cli import main
+
+ROWS = 700
+
+
+@pytest.fixture
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a table, and a model of it that was trained by LightGBM alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRIFTWHEEL_HOME", str(tmp_path / "home"))
+    random = np.random.default_rng(3)
+    x, y = random.normal(size=(2, ROWS)).round(3)
+    hours = [f"2024-01-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z" for hour in range(ROWS)]
+    late = (x + 0.5 * y + random.normal(size=ROWS) > 0.5).astype(int)
+    words = np.array(["a", "b", "c"])[random.integers(0, 3, ROWS)]
+    pl.DataFrame({"at": hours, "y y": y, "x": x, "word": words, "late": late}).write_csv("table.csv")
+    trained("model.txt", ["x", "y y"], np.column_stack([x, y]), late)
+    return tmp_path
+
+
+def trained(name: str, features: list[str] | str, matrix: np.ndarray, label: np.ndarray) -> None:
+    settings = {"objective": "binary", "verbosity": -1, "num_threads": 1}
+    names = features if isinstance(features, str) else [each.replace(" ", "_") for each in features]
+    lightgbm.train(settings, lightgbm.Dataset(matrix, label, feature_name=names), 10).save_model(name)
+
+
+def adopt(*more: str, model: str = "model.txt", target: str = "late") -> Result:
+    arguments = ["adopt", "taken", "--model", model, "--from", "table.csv", "--target", target, *more]
+    return CliRunner().invoke(main, arguments)
+
+
+def test_its_features_are_the_models_own_in_its_order(given: Path) -> None:
+    found = adopt("--clock", "at")
+    assert found.exit_code == 0, found.output
+    assert "says what LightGBM says of 700 rows, to the last bit" in found.output
+    usecase = load_use_case(str(given / "taken"))
+    (step,) = usecase.spec.features
+    assert step.makes() == ("x", "y y") or list(step.makes()) == ["x", "y y"]
+    assert usecase.spec.model.first is not None
+    assert usecase.spec.model.first.family == "adopted"
+    assert usecase.spec.model.candidates[0].family == "lightgbm"
+    assert (given / "taken" / "model.txt").read_bytes() == (given / "model.txt").read_bytes()
+    assert CliRunner().invoke(main, ["check", "taken"]).exit_code == 0
+
+
+def test_a_model_without_names_is_told_them(given: Path) -> None:
+    table = pl.read_csv("table.csv")
+    trained("bare.txt", "auto", table.select("x", "y y").to_numpy(), table["late"].to_numpy())
+    refused = adopt(model="bare.txt")
+    assert refused.exit_code == 1
+    assert "--features COLUMN,COLUMN" in refused.output
+    assert not (given / "taken").exists()
+    assert adopt("--features", "x,y y", model="bare.txt").exit_code == 0
+    assert load_use_case(str(given / "taken")).spec.model.first is not None
+
+
+@pytest.mark.parametrize(
+    ("features", "target", "said"),
+    [
+        (["x", "z"], "late", "no column z"),
+        (["x", "word"], "late", "word: text"),
+        (["x", "late"], "late", "the target late among them"),
+        (["x", "y y"], "x", "a model of a regression"),
+        (["x", "y y"], "word", "a model of a multiclass_classification"),
+    ],
+)
+def test_what_does_not_fit_the_table_is_said(features: list[str], target: str, said: str, given: Path) -> None:
+    matrix = np.random.default_rng(1).normal(size=(ROWS, 2))
+    trained("other.txt", features, matrix, (matrix[:, 0] > 0).astype(int))
+    found = adopt(model="other.txt", target=target)
+    assert found.exit_code == 1
+    assert said in " ".join(found.output.split())
+    assert not (given / "taken").exists()
