@@ -29,7 +29,7 @@ PAGE = "profile.html"
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenModel:
     """A model that others trained, and the names of its features in order where its file knows none."""
 
     model: ModelFile
@@ -72,7 +72,13 @@ def refuse_name(name: str, folder: Path, registered: Mapping[str, Path]) -> None
 
 
 def found_use_case(
-    folder: Path, profile: Profile, target: str, *, clock: str | None, keys: Sequence[str], given: Given | None = None
+    folder: Path,
+    profile: Profile,
+    target: str,
+    *,
+    clock: str | None,
+    keys: Sequence[str],
+    given: GivenModel | None = None,
 ) -> tuple[Profile, Choices]:
     """Choose what the use case begins with and write its folder.
 

@@ -38,7 +38,7 @@ def adopt(
     as_json: bool,
 ) -> None:
     """Make a use case of a model that was trained elsewhere and its table: it is the first champion, and challenged."""
-    from flows.founding import Given, found_use_case, refuse_name
+    from flows.founding import GivenModel, found_use_case, refuse_name
     from flows.progress import Progress
     from tasks.modelling.model_files import read_model
     from tasks.profiling.choosing import require_columns
@@ -52,7 +52,7 @@ def adopt(
     with Progress("reading the model and the table"):
         with storing("read", file):
             content = file.read_bytes()
-        given = Given(read_model(content, file.name), tuple(each for each in features.split(",") if each))
+        given = GivenModel(read_model(content, file.name), tuple(each for each in features.split(",") if each))
         table = read_table(address, Path.cwd())
         require_columns(table.columns, target, clock, keys)
         profile = profile_table(table, {target, *keys, *given.features, *([clock] if clock else [])})
