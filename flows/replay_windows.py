@@ -46,11 +46,15 @@ def plan_windows(
         windows = spec.windows.cut(times.filter(times < end) if end else times, begin=begin)
     else:
         windows = _covered(spec.windows, begin, min(end, last) if end else last, end)
+    asked_for = start or spec.start
+    if asked_for is None:
+        windows = [each for each in windows if each.start > first]
     if not windows or windows[0].start <= first:
+        found = f"windows from {windows[0].start:%Y-%m-%d} on" if windows else "no whole window"
         raise SourceError(
-            f"windows after a history to learn from, {first:%Y-%m-%d} to {last:%Y-%m-%d}",
-            f"{len(windows)} from {start or spec.start}",
-            "Choose --from and --to inside the history",
+            f"windows after a history to learn from, of rows from {first:%Y-%m-%d} to {last:%Y-%m-%d}",
+            f"{found} (asked for from {asked_for:%Y-%m-%d} on)" if asked_for else found,
+            "Choose --from and --to inside the history, or shorter windows (`monitoring.every`)",
         )
     return windows
 

@@ -84,7 +84,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "personal-keys list": [],
     "decide": ["rentals", "--dry-run"],
     "check": ["{usecase}"],
-    "backtest": ["{usecase}"],
+    "backtest": ["{usecase}", "--from", "2011-01-01"],
     "score": ["rentals", "--input", "lake:clean", "--output", "{home}-predicted.parquet"],
     "report": ["rentals", "2011-02-15"],
     "restore": ["{backup}"],
