@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
+from expectations.errors import StateError
 from expectations.usecase import UseCase
+from tasks.collection.commit_notes import collected_with, definition
 from tasks.collection.types import match_types
 from tasks.stores.ciphertexts import as_texts, decrypt_values, encrypt_values
 from tasks.stores.hashing import all_differ
-from tasks.stores.personal_keys import Keyring
+from tasks.stores.lake import Lake
+from tasks.stores.personal_keys import Keyring, kept_keyring, read_keyring
 
 _CLEAR, _HELD = "_clear", "_held"
+
+
+def keyring_of(spec: UseCase, lake: Lake, path: Path) -> Keyring | None:
+    """Return the keys of what a use case encrypts; None where it encrypts nothing.
+
+    The first key is made where no rows are held. Rows that are held need theirs: beside a new one in its place, the
+    file that was lost could not be brought back any more.
+
+    Parameters
+    ----------
+    path : Path
+        File of the keys.
+
+    Raises
+    ------
+    StateError
+        If rows were collected encrypted, and the file is not here, or is damaged.
+    StorageError
+        If it can neither be read nor made.
+    """
+    if not spec.encrypted:
+        return None
+    found = read_keyring(path)
+    if found is not None:
+        return found
+    same = collected_with(lake).get("personal") == definition(spec)["personal"]  # else collection refuses the change
+    if lake.version("raw") is not None and same:
+        raise StateError(
+            f"the keys by which {', '.join(spec.encrypted)} of {lake.usecase} "
+            f"{'is' if len(spec.encrypted) == 1 else 'are'} encrypted, in {path}",
+            "no such file",
+            "Bring it back from a backup, or from the home that collected the rows; where it is lost, give the use "
+            "case another `name`, under which all is collected anew",
+        )
+    return kept_keyring(path)
 
 
 def encrypt_column(rows: pl.DataFrame, column: str, spec: UseCase, keyring: Keyring) -> pl.Series:

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from expectations.errors import LakeError
 from expectations.masking import mask
 from tasks.collection.collecting import Collected, collect_sources
-from tasks.stores.personal_keys import kept_keyring
+from tasks.collection.encrypted_columns import keyring_of
 from tasks.stores.places import Job
 from tasks.stores.progress import say_stage
 from tasks.stores.stopwatch import timed
@@ -30,7 +30,7 @@ def _collect(job: Job) -> Collected:
         job.as_of,
         job.places.secret,
         job.database.marked(job.name, FORGOTTEN),
-        kept_keyring(job.places.personal_keys) if job.usecase.spec.encrypted else None,
+        keyring_of(job.usecase.spec, job.lake, job.places.personal_keys),
     )
     say_stage("collect: %d new rows, %d corrected; read %s", found.new, found.corrected, _read(found))
     create_table_artifact(

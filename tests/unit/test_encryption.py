@@ -17,6 +17,7 @@ from expectations.loading import load_use_case
 from flows.cli import main
 from tasks.cleaning.column_history import ColumnHistory, candidates, learn, varied
 from tasks.collection.collecting import collect_sources
+from tasks.collection.encrypted_columns import keyring_of
 from tasks.stores.ciphertexts import decrypt_values, encrypt_values
 from tasks.stores.lake import Lake
 from tasks.stores.personal_keys import PERSONAL_KEYS, Keyring, kept_keyring, read_keyring, rotate_keys
@@ -167,6 +168,18 @@ def test_rows_that_were_collected_in_clear_are_not_mixed_with_encrypted_ones(mak
     with pytest.raises(SourceError, match="personal email: keep; found personal email: encrypt") as refused:
         collect_sources(load_use_case(str(folder)), lake, AS_OF, b"k", keyring=RING)
     assert "another `name`" in str(refused.value)
+
+
+def test_keys_that_are_lost_are_not_replaced(make_use_case: Make, lake: Lake, tmp_path: Path) -> None:
+    path, usecase = tmp_path / PERSONAL_KEYS, load_use_case(str(encrypting(make_use_case)))
+    made = keyring_of(usecase.spec, lake, path)
+    assert made is not None
+    collect_sources(usecase, lake, AS_OF, b"k", keyring=made)
+    assert keyring_of(usecase.spec, lake, path) == made
+    path.unlink()
+    with pytest.raises(StateError, match=r"email of .* is encrypted.*no such file.*from a backup"):
+        keyring_of(usecase.spec, lake, path)
+    assert not path.exists()
 
 
 def test_people_read_them_by_the_key_alone(
