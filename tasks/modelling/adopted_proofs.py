@@ -84,5 +84,12 @@ def _theirs(model: ModelFile, rows: Matrix) -> Scores | None:
     import xgboost
 
     trees = xgboost.Booster({"nthread": 1})
-    trees.load_model(bytearray(model.content))
-    return np.asarray(trees.inplace_predict(rows.astype(np.float32), validate_features=False), np.float64)
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32)
+    try:
+        trees.load_model(bytearray(model.content))
+        return np.asarray(trees.inplace_predict(rows, validate_features=False), np.float64)
+    except xgboost.core.XGBoostError as error:
+        raise TrainingError(
+            "a model that XGBoost itself loads", str(error).splitlines()[0], "Save it anew: save_model"
+        ) from error

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from expectations.errors import TrainingError
 from expectations.families import Task
+from tasks.modelling.tree_structures import require_lightgbm_trees, require_xgboost_trees
 
 Kind = Literal["lightgbm", "xgboost"]
 
 _LIGHTGBM: Mapping[Task, Sequence[str]] = {
     "binary_classification": ("binary",),
-    "multiclass_classification": ("multiclass", "multiclassova"),
+    "multiclass_classification": ("multiclass",),  # of multiclassova they add up to no 1
     "regression": (
         *("regression", "regression_l1", "huber", "fair", "poisson"),
         *("quantile", "mape", "gamma", "tweedie"),
@@ -27,6 +28,8 @@ _XGBOOST: Mapping[Task, Sequence[str]] = {
 }
 _PICKLES = (b"\x80", b"\x78\x9c", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"ZF")
 """How pickles begin, and those that joblib compressed."""
+_UNLIKE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What reading JSON raises that is not built as is expected."""
 _ENDINGS = (".pkl", ".pickle", ".joblib")
 WAYS = "LightGBM: booster.save_model('model.txt'); XGBoost: save_model('model.json')"
 
@@ -116,6 +119,13 @@ def _read_lightgbm(content: bytes, name: str) -> ModelFile:
             "Copy it as it is, in binary, or save it anew",
         )
     task = _task_of(said.get("objective", "").partition(" ")[0], _LIGHTGBM, name)
+    _require_outputs(said, outputs, len(sizes), name)
+    starts = [sum(sizes[:at]) for at in range(len(sizes))]
+    blocks = [trees[start : start + size].decode("utf-8") for start, size in zip(starts, sizes, strict=True)]
+    try:
+        require_lightgbm_trees(blocks, width)
+    except ValueError as error:
+        raise _refused(name, "trees as LightGBM writes them", f"{error}", "Save it anew: booster.save_model") from error
     if len(features) != width:
         raise _refused(name, f"{width} names of features", f"{len(features)}", "Save it anew: booster.save_model")
     coded = _pandas_categories(text)
@@ -128,6 +138,19 @@ def _read_lightgbm(content: bytes, name: str) -> ModelFile:
         )
     named = () if features == [f"Column_{at}" for at in range(width)] else tuple(features)
     return ModelFile("lightgbm", content, named, width, task, outputs)
+
+
+def _require_outputs(said: Mapping[str, str], outputs: int, trees: int, name: str) -> None:
+    """Refuse a head whose lines name other numbers of classes: LightGBM would write behind what it has room for."""
+    named = dict(each.split(":", 1) for each in said.get("objective", "").split() if ":" in each)
+    found = (said.get("num_tree_per_iteration"), named.get("num_class", said["num_class"]))
+    if outputs < 1 or set(found) != {said["num_class"]} or trees % outputs:
+        raise _refused(
+            name,
+            f"num_class {outputs} of all lines of its head, and of its {trees} trees",
+            f"num_tree_per_iteration {found[0]}, num_class of the objective {found[1]}",
+            "Save it anew: booster.save_model",
+        )
 
 
 def _pandas_categories(text: str) -> list[list[Any]]:
@@ -151,17 +174,21 @@ def _read_xgboost(content: bytes, name: str) -> ModelFile:
         trees = booster["model"]["trees"] if kind == "gbtree" else []
         beside = int(booster["model"]["gbtree_model_param"].get("num_parallel_tree", 1)) if trees else 1
         rounds = len(trees) // (outputs * max(1, beside))
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        categories = any(any(tree["split_type"]) for tree in trees)
+        if trees and not categories:
+            require_xgboost_trees(learner, outputs)
+        found_best = None if best is None else int(best)
+    except _UNLIKE as error:
         raise _refused(name, "a model as XGBoost writes it", f"{error!r}", "Save it anew: save_model") from error
-    if kind != "gbtree" or not trees or any(any(tree["split_type"]) for tree in trees):
+    if not trees or categories:
         found = "splits by categories" if trees else f"a {kind} without trees" if kind == "gbtree" else kind
         raise _refused(name, "trees (gbtree) that split numbers", found, "Train it so, on numbers alone")
     task = _task_of(objective, _XGBOOST, name)
-    if best is not None and int(best) + 1 < rounds:
+    if found_best is not None and found_best + 1 < rounds:
         raise _refused(
             name,
             "the trees that you answer with, and no others",
-            f"{rounds} rounds, of which early stopping found {int(best) + 1} to be best: some callers use these alone",
+            f"{rounds} rounds, of which early stopping found {found_best + 1} to be best: some callers use these alone",
             "Save those: booster[: booster.best_iteration + 1].save_model('model.json')",
         )
     return ModelFile("xgboost", content, features, width, task, outputs)
