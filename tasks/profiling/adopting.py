@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +11,11 @@ from expectations.errors import SourceError
 from expectations.families import Matrix
 from tasks.modelling.adopted import predictor_of, proved, refuse_other_problem, spelled
 from tasks.modelling.model_files import ModelFile
-from tasks.profiling.choices import Choices
+from tasks.profiling.choices import Choices, Suspicion
 from tasks.profiling.profile import Profile
 from tasks.profiling.suspicions import encode
+
+PERSONAL, LEAKS = "personal data?", "leaks the label?"
 
 
 def features_in(model: ModelFile, profile: Profile, choices: Choices, asked: Sequence[str]) -> tuple[str, ...]:
@@ -87,11 +89,18 @@ def adopt(profile: Profile, choices: Choices, model: ModelFile, asked: Sequence[
         encoded=(),
         calendar=(),
         left_out={name: why for name, why in choices.left_out.items() if name not in names},
-        personal={name: how for name, how in choices.personal.items() if name not in names},
+        personal={name: "keep" if name in names else how for name, how in choices.personal.items()},
         leaks=leaks,
-        suspicions=tuple(
-            each for each in choices.suspicions if each.column not in names or each.what == "leaks the label?"
-        ),
+        suspicions=tuple(_still_suspected(choices.suspicions, names)),
         first=first,
         proof=str(proof),
     )
+
+
+def _still_suspected(suspicions: Sequence[Suspicion], names: Sequence[str]) -> Iterator[Suspicion]:
+    """Yield what is suspected also of columns that the model reads, whatever they are."""
+    for each in suspicions:
+        if each.column in names and each.what == PERSONAL:
+            yield replace(each, said="kept as it is, as the model reads it: it is journaled and shown like any number")
+        elif each.column not in names or each.what == LEAKS:
+            yield each

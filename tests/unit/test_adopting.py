@@ -56,6 +56,23 @@ def test_its_features_are_the_models_own_in_its_order(given: Path) -> None:
     assert CliRunner().invoke(main, ["check", "taken"]).exit_code == 0
 
 
+def test_a_feature_that_looks_personal_is_said_and_its_values_are_not(given: Path) -> None:
+    random = np.random.default_rng(4)
+    phone = random.integers(6_000_000_000, 9_999_999_999, ROWS)
+    table = pl.read_csv("table.csv").with_columns(phone=phone)
+    table.write_csv("table.csv")
+    trained("model.txt", ["x", "phone"], table.select("x", "phone").to_numpy(), table["late"].to_numpy())
+    found = adopt("--clock", "at")
+    assert found.exit_code == 0, found.output
+    assert "phone: personal data? kept as it is, as the model reads it" in " ".join(found.output.split())
+    personal = load_use_case(str(given / "taken")).spec.personal
+    assert {name: str(how) for name, how in personal.items()} == {"phone": "keep"}
+    written = "".join((given / "taken" / name).read_text() for name in ("usecase.yaml", "suite.yaml", "profile.html"))
+    for value in (phone.min(), phone.max()):
+        assert str(value) not in written
+        assert f"{value:,}" not in written
+
+
 def test_a_model_without_names_is_told_them(given: Path) -> None:
     table = pl.read_csv("table.csv")
     trained("bare.txt", "auto", table.select("x", "y y").to_numpy(), table["late"].to_numpy())
