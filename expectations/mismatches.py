@@ -30,10 +30,12 @@ _KINDS = {
     "finite_number": "a finite number",
 }
 _BEYOND = {
-    "greater_than": "a number greater than {gt:g}",
-    "greater_than_equal": "a number of at least {ge:g}",
-    "less_than": "a number less than {lt:g}",
-    "less_than_equal": "a number of at most {le:g}",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "string_too_short": "a text of at least {min_length} character(s)",
+    "string_too_long": "a text of at most {max_length} characters",
 }
 
 
@@ -48,7 +50,13 @@ def expected_of(item: Any) -> str:  # noqa: ANN401 - Pydantic's dict
     kind = str(item["type"])
     if kind == "literal_error":
         return str(item["ctx"]["expected"])
-    return _BEYOND[kind].format(**item["ctx"]) if kind in _BEYOND else _KINDS.get(kind, "")
+    if kind in _BEYOND:
+        return _BEYOND[kind].format(**{name: _bound(value) for name, value in item["ctx"].items()})
+    return _KINDS.get(kind, "")
+
+
+def _bound(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def found_instead(value: object) -> str:

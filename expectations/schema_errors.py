@@ -20,17 +20,17 @@ from expectations.usecase import UseCase
 from expectations.wording import suggestion, suggestion_behind
 
 MAX_MESSAGE_CHARACTERS = 500
-_TOO_FEW = ("too_short", "string_too_short")
+_TOO_FEW = "too_short"
 
 
 def explain_errors(items: Iterable[Any], file: str, document: Document) -> list[UseCaseProblem]:
     """Say what Pydantic found: one problem for each value, or one for each that the model as a whole found."""
     problems: list[UseCaseProblem] = []
     places = [(_path_of(item, document), item) for item in items]
-    wrong = {path for path, item in places if item["type"] not in _TOO_FEW}
+    wrong = {path for path, item in places if item["type"] != _TOO_FEW}
     for path, found in groupby(places, key=itemgetter(0)):
         about = [item for _, item in found]
-        if all(item["type"] in _TOO_FEW and any(other[: len(path)] == path for other in wrong) for item in about):
+        if all(item["type"] == _TOO_FEW and any(other[: len(path)] == path for other in wrong) for item in about):
             continue  # what is wrong inside was left out before it was counted
         location = about[0]["loc"]
         keys = _fields_at(location, document.data) if any(item["type"] == "model_type" for item in about) else ()
@@ -65,7 +65,7 @@ def _explain(item: Any, path: Path_, file: str, document: Document) -> list[UseC
         message = f"unknown key; {meant or 'known: ' + ', '.join(allowed)}"
     elif item["type"] == "missing":
         message = "required, and not there"
-    elif item["type"] in _TOO_FEW:
+    elif item["type"] == _TOO_FEW:
         message = f"expected at least {item['ctx']['min_length']}; found {item['ctx']['actual_length']}"
     elif item["type"] == "unknown_part" and item["ctx"]["found"]:
         found, known = item["ctx"]["found"], item["ctx"]["known"]

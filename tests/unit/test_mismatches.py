@@ -35,6 +35,8 @@ Make = Callable[..., Path]
         ),
         ("columns", {"temp": {"type": "nmber"}}, "found the text 'nmber' (did you mean 'number'?)"),
         ("keys", [], "expected at least 1; found 0"),
+        ("alerts", [""], "expected a text of at least 1 character(s); found a text"),
+        ("evaluation.resamples", -1, "found the number -1"),
         ("title", "x" * 50_000, None),
         ("evaluation.effects", "x" * 50_000, "expected a list; found a text of 50,000 characters"),
     ],
