@@ -91,6 +91,9 @@ def _print(name: str, found: TrainingProfile) -> None:
         ],
     )
     for family, operators in found.operators.items():
+        if not operators:
+            click.echo(f"{family}: no operators seen; it learnt one epoch, or in processes of its own (`workers`)")
+            continue
         print_table(
             f"{family}: operators of torch in one epoch",
             ("operator", "calls", "CPU ms", "GPU ms"),

@@ -86,8 +86,8 @@ class _Worker:
         return ComputeError(
             f"{self.seat.size} workers to learn together until the end",
             f"worker {self.seat.rank + 1} died: {how}",
-            "Run it again: it goes on from its newest checkpoint. Where memory ran out (signal 9) lower `workers`: "
-            "each holds all rows",
+            "Run it again: what keeps checkpoints goes on from the newest. Where memory ran out (signal 9) lower "
+            "`workers`: each holds all rows",
         )
 
     def _end(self) -> None:

@@ -75,9 +75,14 @@ class OperatorTimes:
         return {family: _operators(self._averages(family)) for family in self._recorded}
 
     def write(self, folder: Path) -> None:
-        """Write a table and a Chrome trace (for ``chrome://tracing`` and Perfetto) of each family into a folder."""
+        """Write a table and a Chrome trace (for ``chrome://tracing`` and Perfetto) of each family into a folder.
+
+        One whose second epoch never came, or was learnt in other processes, has neither.
+        """
         for family, recorded in self._recorded.items():
             averages = self._averages(family)
+            if not averages:
+                continue
             on_device = any(each.self_device_time_total for each in averages)
             by = "self_device_time_total" if on_device else "self_cpu_time_total"
             table = averages.table(sort_by=by, row_limit=50)  # type: ignore[no-untyped-call]
