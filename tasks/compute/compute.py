@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from expectations.families import Report
 from expectations.named_parts import load_address
@@ -22,42 +22,6 @@ Work = Callable[[Shared, Item, Report], Result]
 """A job: a function of a module of ours, of what all jobs share, what is its own, and where it reports as it learns."""
 
 Hear = Callable[[int], Report]
-
-Say = Callable[[Any], None]
-"""Takes what a worker says as it works: small values that can be pickled."""
-
-
-@dataclass(frozen=True)
-class Seat:
-    """The place of one of several workers that work together.
-
-    Attributes
-    ----------
-    rank, size : int
-        Which it is, from 0 on, and of how many.
-    cores : int
-        That it may use.
-    meeting : str
-        Where they find each other: `init_method` of `torch.distributed.init_process_group`.
-    host : str
-        This worker's own address, on the network that it is to reach the others by.
-    is_local : bool
-        Whether all of them are processes of this machine.
-    has_own_card : bool
-        Whether it has a graphics card to itself.
-    """
-
-    rank: int
-    size: int
-    cores: int
-    meeting: str
-    host: str = "127.0.0.1"
-    is_local: bool = True
-    has_own_card: bool = False
-
-
-Together = Callable[[Seat, Shared, Say], Result]
-"""What each of several workers does: a function of a module, of its seat, what all are given, and whom it tells."""
 
 
 @dataclass(frozen=True)
@@ -103,27 +67,6 @@ class Compute(Protocol):
 
     def jobs(self, work: Work[Shared, Item, Result], shared: Shared) -> Jobs[Item, Result]:
         """Take a function and what all its jobs share, which travels once."""
-
-    def together(self, work: Together[Shared, Result], shared: Shared, size: int, hear: Say) -> Result:
-        """Run one function on several workers at once, which work together, and return what the first of them does.
-
-        Parameters
-        ----------
-        work : callable
-        shared : object
-            What all are given.
-        size : int
-            How many workers.
-        hear : callable
-            Takes what the workers say, in the order that each said it.
-
-        Raises
-        ------
-        ComputeError
-            If there are fewer processors than workers, or one dies: all others are ended.
-        DriftwheelError
-            What a worker raised.
-        """
 
     def close(self) -> None:
         """Let go of what it holds."""

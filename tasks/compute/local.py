@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic
 
-from tasks.compute.compute import ComputeSettings, Hear, Item, Result, Say, Shared, Together, Work
+from tasks.compute.compute import ComputeSettings, Hear, Item, Result, Shared, Work
 
 
 class LocalCompute:
@@ -17,12 +17,6 @@ class LocalCompute:
     def jobs(self, work: Work[Shared, Item, Result], shared: Shared) -> LocalJobs[Shared, Item, Result]:
         """Take a function and what all its jobs share."""
         return LocalJobs(work, shared)
-
-    def together(self, work: Together[Shared, Result], shared: Shared, size: int, hear: Say) -> Result:
-        """Run several workers as processes of this machine; see `Compute.together`."""
-        from tasks.compute.local_workers import run_together
-
-        return run_together(work, shared, size, hear)
 
     def close(self) -> None:
         """Hold nothing."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from expectations.errors import ComputeError, DriftwheelError
-from tasks.compute.compute import Result, Say, Seat, Shared, Together
-from tasks.compute.ray_own import remove_abandoned_in
-from tasks.compute.worker_process import Failed, Said, WorkerResult
+from tasks.compute.compute import Result, Shared
+from tasks.compute.worker_process import Failed, Said, Seat, WorkerResult
 from tasks.modelling.processors import available_processors
-from tasks.stores.files import unfinished
+from tasks.stores.files import remove_abandoned_in, unfinished
+
+Say = Callable[[Any], None]
+"""Takes what a worker says as it works: small values that can be pickled."""
+Together = Callable[[Seat, Shared, Say], Result]
+"""What each of several workers does: a function of a module, of its seat, what all are given, and whom it tells."""
 
 _PREFIX = "dw-workers-"
 _GRACE_SECONDS = 2.0
@@ -27,19 +31,38 @@ _GRACE_SECONDS = 2.0
 
 
 def run_together(work: Together[Shared, Result], shared: Shared, size: int, hear: Say) -> Result:
-    """Run several workers; see `Compute.together`."""
+    """Run one function on several workers at once, which work together, and return what the first of them does.
+
+    Parameters
+    ----------
+    work : callable
+    shared : object
+        What all are given.
+    size : int
+        How many workers.
+    hear : callable
+        Takes what the workers say, in the order that each said it.
+
+    Raises
+    ------
+    ComputeError
+        If there are fewer processors than workers, or one dies: all others are ended.
+    DriftwheelError
+        What a worker raised.
+    """
     cores = available_processors()
     if size > cores:
         raise ComputeError(
             f"a processor for each of {size} workers on this machine",
             f"{cores} that may be used",
-            "Lower `workers` of the candidate, or let them run on a cluster: docs/many-machines.md",
+            "Lower `workers` of the candidate, or train on a machine with more",
         )
     content = pickle.dumps((work, shared))
     parent = tempfile.gettempdir()
     remove_abandoned_in(parent, _PREFIX)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent) as folder, ExitStack() as held:
         held.enter_context(unfinished(Path(folder)))
+        (Path(folder) / "held").touch()  # from now on it is removed by the next one, should this process be killed
         meeting = (Path(folder) / "meeting").as_uri()
         workers = [_Worker(Seat(rank, size, cores // size, meeting), held) for rank in range(size)]
         for worker in workers:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
@@ -14,9 +16,9 @@ from typing import Any, Generic
 from expectations.errors import AccessError, ComputeError, DriftwheelError, UnreachableError
 from expectations.families import Report
 from expectations.wording import one_line
-from tasks.compute.compute import ComputeSettings, Hear, Item, Result, Say, Shared, Together, Work
-from tasks.compute.local import LocalCompute, LocalJobs, unheard
-from tasks.compute.ray_own import MAX_CHARACTERS, environment, interpreter, own_folder
+from tasks.compute.compute import ComputeSettings, Hear, Item, Result, Shared, Work
+from tasks.compute.local import LocalJobs, unheard
+from tasks.compute.ray_own import MAX_CHARACTERS, environment, own_folder
 from tasks.compute.ray_worker import Finished, Heard, Relay, run_job, versions
 from tasks.modelling.processors import available_processors
 from tasks.stores.progress import doing
@@ -48,10 +50,6 @@ class RayCompute:
     def jobs(self, work: Work[Shared, Item, Result], shared: Shared) -> RayJobs[Shared, Item, Result]:
         """Take a function of a module of ours, and what all its jobs share."""
         return RayJobs(self, work, shared)
-
-    def together(self, work: Together[Shared, Result], shared: Shared, size: int, hear: Say) -> Result:
-        """Run several workers as processes of this machine; see `Compute.together`."""
-        return LocalCompute(self.settings).together(work, shared, size, hear)
 
     def close(self) -> None:
         """Leave the cluster; one of its own ends."""
@@ -202,7 +200,7 @@ class _Run:
             max_retries=RETRIES,
             retry_exceptions=False,
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": threads, **interpreter()},
+            runtime_env={"env_vars": threads, **_interpreter()},
         )
         here = ray.get_runtime_context().get_node_id()
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
@@ -290,6 +288,12 @@ class _Run:
                 error=ComputeError("a job of Ray to end", _first_line(error), "Look at `ray status`, and run it again")
             )
         return found
+
+
+def _interpreter() -> dict[str, str]:
+    """Return this Python where a shell has to be given its path in quotes: Ray hands it to one as it is."""
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"py_executable": quoted}
 
 
 def _not_installed(error: object) -> DriftwheelError:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
-import shlex
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from expectations.errors import ComputeError
-from tasks.stores.files import remove_abandoned, unfinished
+from tasks.stores.files import remove_abandoned_in, unfinished
 
 PREFIX = "dw-ray-"
 MAX_CHARACTERS = 20
@@ -84,17 +82,3 @@ def _token() -> str:
 def _short_parent() -> str:
     found = tempfile.gettempdir()
     return found if found.isascii() and len(found) <= MAX_CHARACTERS else "/tmp"  # noqa: S108 - mkdtemp makes it ours
-
-
-def remove_abandoned_in(parent: str, prefix: str) -> None:
-    """Remove the folders whose processes are gone; another user's are let be, also by root."""
-    for each in Path(parent).glob(f"{prefix}*"):
-        with suppress(OSError):  # a Ray that is about to end still writes there: the next one removes it
-            if each.lstat().st_uid == os.getuid():
-                remove_abandoned([each])
-
-
-def interpreter() -> dict[str, str]:
-    """Return this Python where a shell has to be given its path in quotes: Ray hands it to one as it is."""
-    quoted = shlex.quote(sys.executable)
-    return {} if quoted == sys.executable else {"py_executable": quoted}

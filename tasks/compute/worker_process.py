@@ -13,7 +13,26 @@ from typing import Any
 
 from expectations.errors import ComputeError, DriftwheelError
 from expectations.wording import one_line
-from tasks.compute.compute import Seat
+
+
+@dataclass(frozen=True)
+class Seat:
+    """The place of one of several workers that work together.
+
+    Attributes
+    ----------
+    rank, size : int
+        Which it is, from 0 on, and of how many.
+    cores : int
+        That it may use.
+    meeting : str
+        Where they find each other: `init_method` of `torch.distributed.init_process_group`.
+    """
+
+    rank: int
+    size: int
+    cores: int
+    meeting: str
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 from torch import distributed, nn
 
 from expectations.code import Code
-from expectations.errors import TrainingError
+from expectations.errors import ComputeError, TrainingError
 from expectations.families import Report
-from tasks.compute.compute import Say, Seat, current_compute
 from tasks.compute.local import unheard
-from tasks.compute.network_interfaces import interface_of
+from tasks.compute.local_workers import Say, run_together
 from tasks.compute.ray_own import environment
+from tasks.compute.worker_process import Seat
 from tasks.modelling.batch_shares import Share
 from tasks.modelling.checkpoints import Checkpoints, read_state
 from tasks.modelling.epochs import LearningState, run_epochs
@@ -91,7 +92,7 @@ def learn_together(
         else:
             kept.put(said)
 
-    content = current_compute().together(_learn, given, workers, hear)
+    content = run_together(_learn, given, workers, hear)
     found = read_state(content)
     state = LearningState()
     vars(state).update(found["state"])
@@ -152,9 +153,7 @@ def _learn(seat: Seat, given: Given, say: Say) -> bytes:
 
 def _device(seat: Seat) -> tuple[torch.device, str]:
     """Return what a worker learns on, and what carries gradients: NVIDIA's own way needs a card for each worker."""
-    if seat.has_own_card:
-        return torch.device("cuda", 0), "nccl"
-    cards = torch.cuda.device_count() if seat.is_local else 0
+    cards = torch.cuda.device_count()
     if not cards:
         return torch.device("cpu"), "gloo"
     return torch.device("cuda", seat.rank % cards), "nccl" if cards >= seat.size else "gloo"
@@ -162,8 +161,8 @@ def _device(seat: Seat) -> tuple[torch.device, str]:
 
 @contextmanager
 def _joined(seat: Seat, backend: str) -> Iterator[None]:
-    """Meet the other workers, on the network that the seat names."""
-    name = interface_of(seat.host)
+    """Meet the other workers, on loopback alone."""
+    name = _loopback()
     with environment({"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}):
         distributed.init_process_group(
             backend, init_method=seat.meeting, rank=seat.rank, world_size=seat.size, timeout=PATIENCE
@@ -172,3 +171,16 @@ def _joined(seat: Seat, backend: str) -> Iterator[None]:
             yield
         finally:
             distributed.destroy_process_group()
+
+
+def _loopback() -> str:
+    """Return the name of the network interface that reaches this machine alone."""
+    found = (
+        name
+        for name, addresses in psutil.net_if_addrs().items()
+        if any(each.address == "127.0.0.1" for each in addresses)
+    )
+    name = next(found, None)
+    if name is None:
+        raise ComputeError("a network interface with the address 127.0.0.1", "none", "Set `workers: 1`, or bring lo up")
+    return name

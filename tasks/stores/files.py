@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -106,6 +106,14 @@ def remove_abandoned(paths: Iterable[Path]) -> None:
             continue
         finally:
             os.close(handle)
+
+
+def remove_abandoned_in(parent: str, prefix: str) -> None:
+    """Remove the abandoned folders of a kind below another; another user's are let be, also by root."""
+    for each in Path(parent).glob(f"{prefix}*"):
+        with suppress(OSError):  # what is about to end still writes there: the next one removes it
+            if each.lstat().st_uid == os.getuid():
+                remove_abandoned([each])
 
 
 def storage_error(task: str, path: Path | str, error: OSError) -> StorageError:

@@ -18,9 +18,10 @@ from pydantic import ValidationError
 
 from expectations.errors import ComputeError, TrainingError
 from expectations.families import Rows
-from tasks.compute.compute import current_compute
+from tasks.compute.local_workers import run_together
 from tasks.modelling.processors import limited_processors
 from tasks.modelling.torch_mlp import TorchMLP
+from tasks.stores.files import remove_abandoned_in
 from tasks.stores.unfinished import keeping
 from tests.conftest import needs_torch
 from tests.unit.test_networks import MLP, Killed, silent, some_rows
@@ -97,7 +98,7 @@ def test_a_network_of_ones_own_that_normalises_batches_is_refused() -> None:
 
 def test_more_workers_than_processors_are_refused() -> None:
     with pytest.raises(ComputeError, match=r"a processor for each of 999 workers .*; found \d+ that may be used"):
-        current_compute().together(says, "x", 999, silent)
+        run_together(says, "x", 999, silent)
 
 
 @needs_torch
@@ -173,7 +174,7 @@ def test_a_network_of_ones_own_is_made_by_each_process(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_workers_are_given_a_seat_and_heard_and_the_first_one_answers() -> None:
     heard: list[tuple[int, str]] = []
-    shared, seat, process = current_compute().together(says, "ours", 2, heard.append)
+    shared, seat, process = run_together(says, "ours", 2, heard.append)
     assert (shared, seat.rank, seat.size) == ("ours", 0, 2)
     assert seat.cores == len(psutil.Process().cpu_affinity() or []) // 2
     assert process != os.getpid()
@@ -185,10 +186,10 @@ def test_workers_are_given_a_seat_and_heard_and_the_first_one_answers() -> None:
 def test_a_worker_that_dies_ends_the_others_at_once() -> None:
     heard = list[int]()
     with pytest.raises(ComputeError, match=r"worker 2 died: it was killed by signal 9\. Run it again"):
-        current_compute().together(dies, "", 2, heard.append)
+        run_together(dies, "", 2, heard.append)
     assert not any(map(psutil.pid_exists, heard))
     with pytest.raises(ComputeError, match=r"worker 2 died: it ended with status 3"):  # not what its peer says of it
-        current_compute().together(misses, "", 2, heard.append)
+        run_together(misses, "", 2, heard.append)
     assert not any(map(psutil.pid_exists, heard))
 
 
@@ -196,25 +197,28 @@ def test_a_worker_that_dies_ends_the_others_at_once() -> None:
 @pytest.mark.process
 def test_what_a_worker_raises_is_raised_here() -> None:
     with pytest.raises(TrainingError, match=r"^expected a number; found a word\. Take another$"):
-        current_compute().together(fails, "ours", 2, silent)
+        run_together(fails, "ours", 2, silent)
     with pytest.raises(ComputeError, match=r"found ZeroDivisionError: theirs at worker 2") as raised:
-        current_compute().together(fails, "theirs", 2, silent)
+        run_together(fails, "theirs", 2, silent)
     assert "worker_parts.py" in raised.value.__notes__[0]
 
 
 WAITS = """
 import sys
-from tasks.compute.compute import current_compute
+from tasks.compute.local_workers import run_together
 from tests.unit.test_own_network import having, own
 from tests.unit.worker_parts import stays
-current_compute().together(stays, "", 2, lambda process: print(process, flush=True))
+run_together(stays, "", 2, lambda process: print(process, flush=True))
 """
 
 
 @needs_two
 @pytest.mark.process
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_worker_outlives_whoever_waits_for_it(end: signal.Signals) -> None:
+def test_no_worker_outlives_whoever_waits_for_it(
+    end: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with subprocess.Popen(
         [sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as waiting:
@@ -226,3 +230,5 @@ def test_no_worker_outlives_whoever_waits_for_it(end: signal.Signals) -> None:
     while any(map(psutil.pid_exists, started)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(psutil.pid_exists, started))
+    remove_abandoned_in(str(tmp_path), "dw-workers-")  # as the next training does
+    assert list(tmp_path.iterdir()) == []

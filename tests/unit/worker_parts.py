@@ -7,7 +7,8 @@ import signal
 import time
 
 from expectations.errors import TrainingError
-from tasks.compute.compute import Say, Seat
+from tasks.compute.local_workers import Say
+from tasks.compute.worker_process import Seat
 
 
 def says(seat: Seat, shared: str, say: Say) -> tuple[str, Seat, int]:
