@@ -11,12 +11,12 @@ from tasks.stores.files import scratch
 from tasks.stores.places import Job
 from tasks.stores.progress import part
 from tasks.stores.unfinished import keeping
-from tasks.training.budgeting import within_budget
 from tasks.training.contest import names_of
 from tasks.training.evaluating import evaluated
-from tasks.training.judging import judge, refit
-from tasks.training.packing import pack, raw_rows, training_rows
-from tasks.training.training_run import agreed, last_test, select_rows
+from tasks.training.judging import judge
+from tasks.training.packing import training_rows
+from tasks.training.passing import packed, refitted_if_passed
+from tasks.training.training_set import select_rows
 from tasks.training.warm import with_declaration
 
 
@@ -85,23 +85,8 @@ def rehearse(job: Job) -> Rehearsal:
             if judged.trained is None and champion is not None:
                 champion = None
                 judged = judge(rows, spec, None)
-        judged = within_budget(evaluated(judged, rows, spec), spec, last_test(job))
-        if judged.judgement.outcome == "passed":
-            refitted = refit(rows, spec, judged)
-            judged = agreed(judged, refitted, spec.evaluation.agreement)
-            if judged.judgement.outcome == "passed":
-                with part("packing a bundle, and proving it"):
-                    pack(
-                        beside / "bundle",
-                        job.usecase,
-                        rows,
-                        raw_rows(job.known, rows),
-                        judged,
-                        refitted,
-                        data=selected.table,
-                        data_hash=selected.digest,
-                        commit=job.places.commit,
-                        parent=champion.digest if champion else "",
-                        name=job.name,
-                    )
+        judged, refitted = refitted_if_passed(job, rows, evaluated(judged, rows, spec))
+        if refitted is not None and judged.judgement.outcome == "passed":
+            parent = champion.digest if champion else ""
+            packed(job, beside / "bundle", selected, rows, judged, refitted, parent=parent)
     return Rehearsal(judged.judgement.outcome, judged.judgement.rationale, len(rows), champion is not None)

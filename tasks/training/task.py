@@ -10,8 +10,9 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.stores.places import Job
 from tasks.stores.stopwatch import timed
-from tasks.training import training_run, trial_ledger
-from tasks.training.training_run import Challenger, TrainingSet
+from tasks.training import training_run, training_set, trial_ledger
+from tasks.training.training_run import Challenger
+from tasks.training.training_set import TrainingSet
 
 
 def _train(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Challenger:
@@ -26,7 +27,7 @@ def _train(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Ch
 
 
 select_rows = task(name="select rows", cache_policy=NO_CACHE, persist_result=False)(
-    timed("training", training_run.select_rows, "step 1 of 2, selecting rows")
+    timed("training", training_set.select_rows, "step 1 of 2, selecting rows")
 )
 try_challenger = task(name="try a challenger", cache_policy=NO_CACHE, persist_result=False)(
     timed("monitoring", trial_ledger.try_now, "step 4 of 8, trying a challenger")

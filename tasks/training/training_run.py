@@ -3,52 +3,36 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from expectations.deciding import RECALIBRATE
-from expectations.errors import TrainingError, UnreachableError
-from expectations.gates import GateResult
+from expectations.errors import UnreachableError
 from expectations.masking import mask
 from expectations.problems import ScoreMeaning
 from tasks.bundles.champion import current_champion, refuse_redefined
 from tasks.compute.compute import computing
-from tasks.evaluation.error_budget import BudgetTest
-from tasks.stores.hashing import hash_frame
-from tasks.stores.known import RowSource
-from tasks.stores.lake_tables import Version
+from tasks.stores.files import scratch
 from tasks.stores.measurements import measurement_in
 from tasks.stores.places import Job
 from tasks.stores.progress import doing
 from tasks.stores.registry import KEPT_DAYS
 from tasks.stores.turns import Turn
 from tasks.stores.unfinished import keeping
-from tasks.training.budgeting import budget_test_of, within_budget
 from tasks.training.contest import decisive_metric
 from tasks.training.cross_validation import fold_statistics
 from tasks.training.evaluating import evaluated, flat, metric_name
-from tasks.training.judging import Judged, Judgement, Refit, judge, refit
+from tasks.training.judging import Judged, Judgement, Refit, judge
 from tasks.training.live import Curves, sending
-from tasks.training.packing import pack, raw_rows, training_rows
+from tasks.training.packing import training_rows
+from tasks.training.passing import packed, refitted_if_passed
 from tasks.training.recalibrating import Recalibration
 from tasks.training.searching import Attempt
+from tasks.training.training_set import TrainingSet
 from tasks.training.warm import with_declaration
 from tasks.training.windowing import EVERYTHING
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """A reference to rows: a version of the clean table read as of an instant, and the hash of what that gives."""
-
-    table: Version
-    rows: int
-    digest: str
-    source: RowSource = field(repr=False, compare=False)
-    """Where they are read: once for the stage that fixes them and the one that learns from them."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +62,6 @@ class Challenger:
         return {**facts, "bundle": self.bundle, "run": self.run, "parent": self.parent}
 
 
-def select_rows(job: Job) -> TrainingSet:
-    """Fix the rows of a training run: all ripe labelled rows of the newest clean table.
-
-    Raises
-    ------
-    TrainingError
-        If there is no clean table.
-    """
-    version = job.lake.version("clean")
-    if version is None:
-        raise TrainingError("a clean table", "none", f"Run the collect flow first: driftwheel run collect {job.name}")
-    source = RowSource(job.known, version)
-    rows = training_rows(source.rows)
-    return TrainingSet(Version("clean", version, len(rows)), len(rows), hash_frame(rows), source)
-
-
 def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], None]) -> Challenger:
     """Train, judge, and refit what passes; everything of it goes to one MLflow run.
 
@@ -106,6 +74,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
     champion = with_declaration(current_champion(job), job.usecase)
     if champion is not None:
         refuse_redefined(champion.manifest, spec)
+    parent = champion.digest if champion else ""
     registry = job.registry()
     if job.turn is not None:  # this process holds the turn: whoever began a run for it is dead
         registry.fail_orphans(job.turn)
@@ -122,7 +91,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
             "driftwheel.digest": job.usecase.digest,
             "driftwheel.as_of": job.as_of.isoformat(),
             "driftwheel.data": selected.digest,
-            "driftwheel.parent": champion.digest if champion else "",
+            "driftwheel.parent": parent,
             "mlflow.source.git.commit": job.places.commit,
         },
     )
@@ -141,31 +110,15 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
             "training",
         )
         rows = training_rows(selected.source.rows)
-        live, digest, refitted = Curves(partial(registry.log_points, run)), None, None
+        live, digest = Curves(partial(registry.log_points, run)), None
         with keeping(job.places.unfinished / job.name), computing(job.places.compute):
             with sending(live):
                 judged = evaluated(judge(rows, spec, champion, recalibration=recalibration), rows, spec)
-            judged = within_budget(judged, spec, last_test(job))
-            if judged.judgement.outcome == "passed":
-                refitted = refit(rows, spec, judged)
-                judged = agreed(judged, refitted, spec.evaluation.agreement)
+            judged, refitted = refitted_if_passed(job, rows, judged)
         if refitted is not None and judged.judgement.outcome == "passed":
-            with tempfile.TemporaryDirectory() as scratch:
-                folder = Path(scratch) / "bundle"
-                doing("packing a bundle, and proving it")
-                digest = pack(
-                    folder,
-                    job.usecase,
-                    rows,
-                    raw_rows(job.known, rows),
-                    judged,
-                    refitted,
-                    data=selected.table,
-                    data_hash=selected.digest,
-                    commit=job.places.commit,
-                    parent=champion.digest if champion else "",
-                    name=job.name,
-                )
+            with scratch() as beside:
+                folder = beside / "bundle"
+                digest = packed(job, folder, selected, rows, judged, refitted, parent=parent)
                 if job.usecase.spec.needs_key:
                     job.releases.keep_secret(job.places.secret)
                 job.releases.add(job.name, folder, digest)
@@ -181,37 +134,11 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
     return challenger
 
 
-def last_test(job: Job) -> BudgetTest | None:
-    """Return the newest comparison with a champion that was held to an error budget, by the ledger."""
-    found = (budget_test_of(entry.evidence) for entry in reversed(job.database.entries(job.name, kind="train")))
-    return next((each for each in found if each is not None), None)
-
-
 def asked_for(job: Job, turn: Turn) -> Recalibration:
     """Return the recalibration of a turn: since the window began in which labels moved, where that was decided."""
     decided = job.database.entry(turn.decision) if turn.decision is not None else None
     found = measurement_in(decided.evidence) if decided is not None else None
     return Recalibration(found.start if found is not None and job.usecase.spec.timed else None)
-
-
-def agreed(judged: Judged, refitted: Refit, bound: float) -> Judged:
-    """Refuse a refit that no longer speaks like the model that was judged."""
-    known = math.isfinite(refitted.disagreement)
-    gate = GateResult(
-        "refit agrees with the judged model",
-        "unknown" if not known else "pass" if refitted.disagreement <= bound else "fail",
-        refitted.disagreement if known else None,
-        bound,
-        None,
-        None,
-        f"mean distance of predictions on the holdout {refitted.disagreement:.4f}; at most {bound:g}",
-    )
-    judgement = judged.judgement
-    changed = Judgement(**{**vars(judgement), "gates": (*judgement.gates, gate)})
-    if gate.outcome != "pass":
-        outcome = "refused" if known else "unknown"
-        changed = Judgement(**{**vars(changed), "outcome": outcome, "rationale": f"{gate.name}: {gate.rationale}"})
-    return replace(judged, judgement=changed)
 
 
 def _record_trials(job: Job, run: str, attempts: Sequence[Attempt], metric: str) -> None:

@@ -60,7 +60,8 @@ def main() -> None:
             from tasks.collection.collecting import collect_sources
             from tasks.deployment import releasing
             from tasks.stores.places import Job
-            from tasks.training.training_run import select_rows, train_challenger
+            from tasks.training.training_run import train_challenger
+            from tasks.training.training_set import select_rows
 
             def job(name: str) -> Job:
                 return Job(settings.use_case(options.usecase, name), settings.places(), options.as_of)

@@ -29,7 +29,8 @@ from tasks.stores.stages import STAGES
 from tasks.stores.turning import Stage
 from tasks.training.budgeting import budget_test_of, within_budget
 from tasks.training.judging import Judgement, judge
-from tasks.training.training_run import Challenger, last_test
+from tasks.training.passing import last_test
+from tasks.training.training_run import Challenger
 from tests.conftest import instant
 from tests.unit.test_backtest import walked
 from tests.unit.test_training import released, rows

@@ -17,7 +17,7 @@ from tasks.stores.desired_state import Served
 from tasks.stores.lake import Lake
 from tasks.stores.places import Job
 from tasks.training.packing import raw_rows, training_rows
-from tasks.training.training_run import select_rows
+from tasks.training.training_set import select_rows
 from tasks.training.trial_ledger import try_now
 from tests.conftest import instant
 from tests.unit.test_training import released
