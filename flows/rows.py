@@ -27,7 +27,7 @@ from tasks.stores.ciphertexts import decrypt_values
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import BATCH
-from tasks.stores.personal_keys import read_keyring
+from tasks.stores.personal_keys import keys_lost, read_keyring
 from tasks.stores.plain import to_json
 from tasks.stores.releases import Releases
 from tasks.stores.request_columns import read_requests
@@ -118,11 +118,7 @@ def decrypted(shown: Shown, usecase: LoadedUseCase, path: Path) -> Shown:
         )
     keyring = read_keyring(path)
     if keyring is None:
-        raise StateError(
-            f"the keys by which {', '.join(columns)} {'is' if len(columns) == 1 else 'are'} encrypted, in {path}",
-            "no such file",
-            "Bring it back from a backup, or from the home that collected the rows",
-        )
+        raise keys_lost(usecase.name, columns, path)
     clear = [decrypt_values(shown.rows[column], keyring, usecase.name) for column in columns]
     return Shown(shown.rows.with_columns(clear), shown.total)
 

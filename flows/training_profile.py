@@ -135,8 +135,12 @@ def log_profile(job: Job, profile: TrainingProfile, folder: Path) -> str:
             "mlflow.source.git.commit": job.places.commit,
         },
     )
-    registry.log(run, metrics=metrics_of(profile.costs))
-    registry.log_folder(run, folder, "profile")
+    try:
+        registry.log(run, metrics=metrics_of(profile.costs))
+        registry.log_folder(run, folder, "profile")
+    except BaseException:
+        registry.end_run(run, "FAILED")
+        raise
     registry.end_run(run)
     return registry.run_link(run)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from flows.commands.shared import print_json, read_settings
+from flows.commands.new import print_founded
+from flows.commands.shared import read_settings
 
 
 @click.command()
@@ -44,7 +45,6 @@ def adopt(
     from tasks.profiling.choosing import require_columns
     from tasks.profiling.profile import profile_table
     from tasks.profiling.reading import read_table
-    from tasks.profiling.summary import summary_lines, to_dict
     from tasks.stores.files import storing
 
     folder = Path.cwd() / name
@@ -57,9 +57,4 @@ def adopt(
         require_columns(table.columns, target, clock, keys)
         profile = profile_table(table, {target, *keys, *given.features, *([clock] if clock else [])})
         profile, choices = found_use_case(folder, profile, target, clock=clock, keys=keys, given=given)
-    if as_json:
-        print_json(to_dict(profile, choices, folder))
-        return
-    for what, said in summary_lines(profile, choices, folder):
-        click.secho(f"{what:<10} ", bold=True, nl=False)
-        click.echo(said)
+    print_founded(profile, choices, folder, as_json=as_json)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flows.commands.shared import print_json, read_settings
+
+if TYPE_CHECKING:
+    from tasks.profiling.choices import Choices
+    from tasks.profiling.profile import Profile
 
 
 @click.command()
@@ -32,7 +37,6 @@ def new(name: str, address: str, target: str | None, clock: str | None, keys: tu
     from tasks.profiling.choosing import require_columns
     from tasks.profiling.profile import profile_table
     from tasks.profiling.reading import read_table
-    from tasks.profiling.summary import summary_lines, to_dict
 
     folder = Path.cwd() / name
     refuse_name(name, folder, read_settings().platform().use_cases())
@@ -46,6 +50,13 @@ def new(name: str, address: str, target: str | None, clock: str | None, keys: tu
         require_columns(table.columns, target, clock, keys)
         profile = profile_table(table, {target, *keys, *([clock] if clock else [])})
         profile, choices = found_use_case(folder, profile, target, clock=clock, keys=keys)
+    print_founded(profile, choices, folder, as_json=as_json)
+
+
+def print_founded(profile: Profile, choices: Choices, folder: Path, *, as_json: bool) -> None:
+    """Print what a use case begins with, and where it lies."""
+    from tasks.profiling.summary import summary_lines, to_dict
+
     if as_json:
         print_json(to_dict(profile, choices, folder))
         return

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
-from expectations.errors import StateError
 from expectations.usecase import UseCase
 from tasks.collection.commit_notes import collected_with, definition
 from tasks.collection.types import match_types
 from tasks.stores.ciphertexts import as_texts, decrypt_values, encrypt_values
 from tasks.stores.hashing import all_differ
 from tasks.stores.lake import Lake
-from tasks.stores.personal_keys import Keyring, kept_keyring, read_keyring
+from tasks.stores.personal_keys import Keyring, kept_keyring, keys_lost, read_keyring
 
 _CLEAR, _HELD = "_clear", "_held"
 
@@ -43,13 +42,8 @@ def keyring_of(spec: UseCase, lake: Lake, path: Path) -> Keyring | None:
         return found
     same = collected_with(lake).get("personal") == definition(spec)["personal"]  # else collection refuses the change
     if lake.version("raw") is not None and same:
-        raise StateError(
-            f"the keys by which {', '.join(spec.encrypted)} of {lake.usecase} "
-            f"{'is' if len(spec.encrypted) == 1 else 'are'} encrypted, in {path}",
-            "no such file",
-            "Bring it back from a backup, or from the home that collected the rows; where it is lost, give the use "
-            "case another `name`, under which all is collected anew",
-        )
+        anew = "; where it is lost, give the use case another `name`, under which all is collected anew"
+        raise keys_lost(lake.usecase, spec.encrypted, path, anew)
     return kept_keyring(path)
 
 

@@ -11,11 +11,9 @@ from expectations.errors import SourceError
 from expectations.families import Matrix
 from tasks.modelling.adopted import predictor_of, proved, refuse_other_problem, spelled
 from tasks.modelling.model_files import ModelFile
-from tasks.profiling.choices import Choices, Suspicion
+from tasks.profiling.choices import LEAKS, PERSONAL, Choices, Suspicion
 from tasks.profiling.profile import Profile
 from tasks.profiling.suspicions import encode
-
-PERSONAL, LEAKS = "personal data?", "leaks the label?"
 
 
 def features_in(model: ModelFile, profile: Profile, choices: Choices, asked: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,9 @@ from datetime import datetime
 from expectations.families import Task
 from tasks.profiling.suspicions import Leak
 
+PERSONAL, LEAKS = "personal data?", "leaks the label?"
+"""What is suspected of a column that is looked at again, by whoever may know more of it."""
+
 
 @dataclass(frozen=True)
 class Suspicion:

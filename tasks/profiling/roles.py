@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from expectations.problems import problem_of
-from tasks.profiling.choices import Clocked, Suspicion, Target
+from tasks.profiling.choices import LEAKS, PERSONAL, Clocked, Suspicion, Target
 from tasks.profiling.profile import ColumnProfile, Profile
 from tasks.profiling.suspicions import Leak, is_code, is_identifier, is_personal
 from tasks.profiling.targets import MIN_OF_CLASS
@@ -50,7 +50,7 @@ class Roles:
         if why := is_personal(column, self.sample[name]):
             self.personal[name] = "hash" if name in self._keys else "drop"
             done = "hashed" if name in self._keys else "dropped"
-            self._leave(name, "personal data?", f"{why} says so; {done} where data enter")
+            self._leave(name, PERSONAL, f"{why} says so; {done} where data enter")
         elif reason := _useless(column) or _unusable(column):
             self._leave(name, *reason)
         elif column.kind == "text" or is_code(column):
@@ -64,7 +64,7 @@ class Roles:
 
     def _leave(self, name: str, what: str, said: str) -> None:
         self.left_out[name] = f"{what}: {said}"
-        if name not in self._keys or what == "personal data?":
+        if name not in self._keys or what == PERSONAL:
             self._suspect(name, what, said)
 
     def _suspect(self, name: str, what: str, said: str) -> None:
@@ -86,11 +86,11 @@ class Roles:
             for name in leak.columns:
                 others = [each for each in leak.columns if each != name]
                 alone = f"together with {others[0]}" if others else "alone"
-                self._suspect(name, "leaks the label?", f"{alone}, {how}: {done}")
+                self._suspect(name, LEAKS, f"{alone}, {how}: {done}")
         if self.leaks_are_left_out:
             for name in telling:
                 self._features.pop(name, None)
-                self.left_out[name] = "leaks the label?"
+                self.left_out[name] = LEAKS
 
     def of(self, kind: str) -> tuple[str, ...]:
         """Return the features of a kind, in the order of the table."""

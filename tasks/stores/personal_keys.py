@@ -114,6 +114,22 @@ def read_keyring(path: Path) -> Keyring | None:
     return Keyring(keys, path)
 
 
+def keys_lost(usecase: str, columns: Sequence[str], path: Path, otherwise: str = "") -> StateError:
+    """Return that the file is not there by whose keys columns were encrypted, to be raised.
+
+    Parameters
+    ----------
+    otherwise : str
+        What to do where the file is lost for good.
+    """
+    are = "is" if len(columns) == 1 else "are"
+    return StateError(
+        f"the keys by which {', '.join(columns)} of {usecase} {are} encrypted, in {path}",
+        "no such file",
+        f"Bring it back from a backup, or from the home that collected the rows{otherwise}",
+    )
+
+
 def rotate_keys(path: Path) -> Keyring:
     """Add a key, which encrypts from now on; what earlier ones encrypted stays readable.
 
