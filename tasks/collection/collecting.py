@@ -166,7 +166,8 @@ def _collect(
         news = News(pl.DataFrame(schema={spec.time_column: pl.Datetime("us", "UTC")}), 0, NO_TIMES)
     elif raw is None:
         _refuse_unusable(joined, spec, as_of)
-        news = News(once(joined.rows, list(spec.keys)), 0, NO_TIMES)
+        rows, joined = [joined.rows], replace(joined, rows=joined.rows.clear())  # large: nothing else is to hold them
+        news = News(once(rows.pop(), list(spec.keys)), 0, NO_TIMES)
     else:
         _refuse_unusable(joined, spec, as_of)
         with lake.reading("raw"):

@@ -102,7 +102,8 @@ def join_sources(
         frames[spec.label.source], odd = truth_of(frames[spec.label.source], spec, until)
         said += [f"{spec.label.source}: {odd}"] * bool(odd)
         truth = _protected_truth(frames[spec.label.source], spec, secret, keyring)
-    (first, rows), *others = frames.items()
+    first = next(iter(frames))
+    rows = frames.pop(first)  # held by its name alone, so that each step lets go of what it was given
     if rows.is_empty():
         return Joined(rows, read, {}, 0, rows, tuple(said), present=present, newest=fresh, truth=truth)
     clock = spec.time_column
@@ -113,7 +114,7 @@ def join_sources(
     again = pl.Series([False]).new_from_index(0, len(rows))
     if first_has_keys and since is not None and held is not None:
         rows, again = _wanted(rows, protect(rows.select(_identity(spec)), spec, secret, keyring), spec, since, held)
-    rows, coverage = join_others(rows, dict(others), spec, until, again)
+    rows, coverage = join_others(rows, frames, spec, until, again)
     astray = [column for column in spec.personal if column not in rows.columns]
     if astray:  # a misspelt name would let a personal column through
         raise absent_columns(astray, rows.columns, "the joined sources (named under `personal`)")
@@ -213,7 +214,8 @@ def _until(
         raise absent_columns([clock], rows.columns, f"the source {first!r}")
     if rows.schema[clock] != pl.Datetime("us", "UTC"):
         rows = rows.with_columns(cast_column(rows[clock], "instant", first, declared))  # a clock without any value
-    return rows.filter(pl.col(clock) < until), rows.filter(pl.col(clock).is_null())
+    early = (rows[clock] < until).fill_null(value=False)
+    return rows if early.all() else rows.filter(early), rows.filter(pl.col(clock).is_null())
 
 
 def _identity(spec: UseCase) -> list[str]:

@@ -11,7 +11,8 @@ from expectations.usecase import UseCase
 from tasks.collection.encrypted_columns import with_held_ciphertexts
 from tasks.collection.types import match_types
 from tasks.stores.hashing import all_differ
-from tasks.stores.lake_tables import BATCH
+from tasks.stores.lake_tables import BATCH, POSITION
+from tasks.stores.memory import gathered
 from tasks.stores.personal_keys import Keyring
 
 NO_TIMES = pl.Series([], dtype=pl.Datetime("us", "UTC"))
@@ -28,14 +29,17 @@ class News:
 
 
 def once(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Leave out rows that stand twice to the letter; versions of one key stay, in their order."""
+    """Leave out rows that stand twice to the letter; versions of one key stay, in their order.
+
+    A frame that nothing else refers to is held once throughout.
+    """
     if all_differ(rows):  # the rule; to look for what to leave out would copy all of it
         return rows
-    return (
-        rows.with_columns(rows.hash_rows().alias("_hash"))
-        .unique([*keys, "_hash"], keep="last", maintain_order=True)
-        .drop("_hash")
-    )
+    told_by = rows.select(keys).with_columns(rows.hash_rows().alias("_hash")).with_row_index(POSITION)
+    places = told_by.unique([*keys, "_hash"], keep="last", maintain_order=True)[POSITION]
+    columns = rows.get_columns()
+    del rows, told_by
+    return gathered(columns, places)
 
 
 def find_news(

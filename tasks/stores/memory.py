@@ -17,3 +17,15 @@ def in_one_piece(frame: pl.DataFrame) -> pl.DataFrame:
         columns[place] = column.rechunk()
         del column
     return pl.DataFrame(columns)
+
+
+def gathered(columns: list[pl.Series], places: pl.Series) -> pl.DataFrame:
+    """Take the rows at some places, one column after the other; the list is empty afterwards.
+
+    Nothing else may refer to the columns that are given: each is let go of as soon as its rows are taken.
+    """
+    found = []
+    columns.reverse()
+    while columns:
+        found.append(columns.pop().gather(places))
+    return pl.DataFrame(found)

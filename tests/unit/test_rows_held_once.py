@@ -14,7 +14,7 @@ from tasks.collection.left_joins import join_one
 from tasks.collection.news import once
 from tasks.preprocessing.program import matrix_of
 from tasks.stores.hashing import all_differ
-from tasks.stores.memory import in_one_piece
+from tasks.stores.memory import gathered, in_one_piece
 
 ROWS = pl.DataFrame({"a": [1, None, 1, 2, None], "b": ["x", "y", "x", "z", "y"], "c": [0.0, 1.0, 2.0, 3.0, 4.0]})
 
@@ -69,3 +69,10 @@ def test_a_matrix_has_a_row_for_each_and_nan_where_a_value_is_missing() -> None:
     assert matrix.shape == (5, 2)
     np.testing.assert_array_equal(matrix[:2], [[0.0, 1.0], [1.0, math.nan]])
     assert matrix_of(ROWS, []).shape == (5, 0)
+
+
+def test_rows_are_taken_a_column_at_a_time_and_what_was_given_is_let_go_of() -> None:
+    columns = ROWS.get_columns()
+    taken = gathered(columns, pl.Series([3, 0], dtype=pl.UInt32))
+    assert taken.equals(ROWS[[3, 0]])
+    assert columns == []
