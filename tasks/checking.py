@@ -200,10 +200,13 @@ def _cleaning_laws(step: CleaningStep) -> Iterator[tuple[str, bool]]:
 
 def _family_laws(family: Family, problem: Problem) -> Iterator[tuple[str, bool]]:
     random = np.random.default_rng(2)
-    matrix = random.normal(size=(ROWS, 3))
+    matrix, names = random.normal(size=(ROWS, 3)), ("x", "y", "n")
     label, classes = problem.example(matrix @ np.array([1.0, -2.0, 0.0]))
+    if family.reads_text is not None:  # tokens of a vocabulary of eight
+        matrix[:, :2] = np.clip(np.round(2 * matrix[:, :2]) + 4, 1, 8)
+        names = (f"{family.reads_text}_token_0", f"{family.reads_text}_token_1", "n")
     code = Code(Path(), {}, family.calls, trusted=True)  # what a part's own example names is as trusted as the part
-    rows = Rows(matrix, label, ("x", "y", "n"), (), problem.task, classes, code=code)
+    rows = Rows(matrix, label, names, (), problem.task, classes, code=code)
     fitted = family.settled().fit(rows, None, seed=0, report=lambda *_: None)
     expected, outputs = fitted.predict(matrix), problem.outputs(classes)
     yield (
@@ -213,7 +216,7 @@ def _family_laws(family: Family, problem: Problem) -> Iterator[tuple[str, bool]]
     yield f"its predictions are such of {problem.task}", problem.sound(expected)
     yield "what it learnt is a recipe that needs no validation rows", not fitted.recipe.stops_early
     if family.weighs:
-        heavy = np.where(matrix[:, 0] > 0, 1.9, 0.1)
+        heavy = np.where(matrix[:, 0] > np.median(matrix[:, 0]), 1.9, 0.1)
         heavier = replace(rows, weight=heavy / heavy.mean())
         weighed = family.settled().fit(heavier, None, seed=0, report=lambda *_: None)
         yield "it learns from weights of rows", not np.array_equal(weighed.predict(matrix), expected)

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from expectations.errors import TrainingError
 from expectations.families import Family, Matrix, Report, Rows, Scores, Task
 from expectations.fields import Positive
-from expectations.shipped_files import read_shipped
+from expectations.shipped_files import WEIGHTS, find_shipped, read_shipped
 from expectations.wording import one_line
 from tasks.modelling.additive import AdditivePredictor
 from tasks.modelling.feature_groups import PIXEL_CONTRIBUTIONS_ALONE, PIXEL_IMPORTANCE_ALONE
@@ -25,7 +25,7 @@ from tasks.modelling.importance import permuted
 from tasks.modelling.linear import FittedLinear, Linear
 from tasks.modelling.onnx_failures import onnx_failures
 from tasks.modelling.predictors import BatchPredictor
-from tasks.modelling.text_backbone import FILES, FittedTextBackbone, TextPredictor, fit_text, load_text
+from tasks.modelling.text_backbone import FILES, FittedTextBackbone, TextPredictor, fit_text, load_text, places_of
 from tasks.modelling.torch_signals import Sides, refuse_other_shapes
 
 if TYPE_CHECKING:
@@ -38,13 +38,15 @@ Numbers = npt.NDArray[np.float32]
 
 
 class Backbone(Family):
-    """A network trained before (an ONNX file), frozen, with a linear head that learns: for few pictures or texts.
+    """A network trained before, frozen, with a linear head that learns: for few pictures or texts.
 
     With `picture` its one input takes pictures, shape (rows, channels, height, width), and the head reads its first
     output. With `text` its inputs are input_ids, attention_mask and perhaps token_type_ids, as Hugging Face exports
-    them, and the head reads the mean of what it says of the tokens, and the other features. The file, or a folder with
-    model.onnx or onnx/model.onnx, lies in the use case's folder, or in an installed package (`package:path`), before
-    training begins: nothing is downloaded. Bundles carry a copy. The head is that of `linear`.
+    them, and the head reads the mean of what it says of the tokens, and the other features. It is an ONNX file, or a
+    folder with model.onnx or onnx/model.onnx; of texts also one with config.json (of model_type bert, distilbert,
+    roberta or xlm-roberta) and model.safetensors, which is released as ONNX, too. It lies in the use case's folder, or
+    in an installed package (`package:path`), before training begins: nothing is downloaded. Bundles carry a copy. The
+    head is that of `linear`.
     """
 
     weighs: ClassVar = True
@@ -58,6 +60,7 @@ class Backbone(Family):
             "spread": [0.25],
             "l2": 0.1,
         },
+        {"family": "backbone", "backbone": "tasks.modelling:smallest_encoder", "text": "t"},
     )
     takes_tokens: ClassVar = True
     family: Literal["backbone"]
@@ -113,11 +116,22 @@ class Backbone(Family):
         TrainingError
             If there is no such file, it takes no pictures of this shape or no such tokens, or features are none.
         """
-        content = read_shipped(self.backbone, train.folder, FILES, "the backbone")
         learn = partial(self.head.fit, valid=valid, seed=seed, report=report, start_from=start_from)
         if self.picture is not None:
+            content = read_shipped(self.backbone, train.folder, FILES, "the backbone")
             return self._fit_pictures(content, self.picture, train, learn)
-        return fit_text(content, self, self.text or "", train, learn)
+        return fit_text(self._text_graph(train), self, self.text or "", train, learn)
+
+    def _text_graph(self, train: Rows) -> bytes:
+        """Return the network of texts as ONNX: as it lies there, or made of weights in the layout of Hugging Face."""
+        path = find_shipped(self.backbone, train.folder, (*FILES, WEIGHTS), "the backbone")
+        if path.suffix != Path(WEIGHTS).suffix:
+            return path.read_bytes()
+        from tasks.modelling.encoder_files import digest_of, read_config, refuse_too_many
+        from tasks.modelling.encoders import frozen_graph
+
+        refuse_too_many(read_config(path), len(places_of(self.text or "", train.features).tokens))
+        return frozen_graph(path, digest_of(path))
 
     def _fit_pictures(
         self, content: bytes, picture: tuple[int, int], train: Rows, learn: Callable[[Rows], FittedLinear]
@@ -143,7 +157,7 @@ class Backbone(Family):
         """Return a predictor of the files in `folder`."""
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         if "text" in settings:
-            return load_text(settings["text"], (folder / MODEL).read_bytes(), Linear.load(folder))
+            return load_text(folder)
         width, height, channels = settings["picture"]
         embed = embedder((folder / MODEL).read_bytes(), (width, height, channels), settings["mean"], settings["spread"])
         return BackbonePredictor(embed, Linear.load(folder))

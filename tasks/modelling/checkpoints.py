@@ -30,13 +30,18 @@ class Checkpoints:
         self.path, self._written = path, time.monotonic()
 
     @classmethod
-    def of(cls, recipe: Family, seed: int, train: Rows, valid: Rows | None, start_from: Path | None) -> Checkpoints:
-        """Return those of a fit: the same recipe, seed, rows and beginning have the same."""
+    def of(
+        cls, recipe: Family, seed: int, train: Rows, valid: Rows | None, start_from: Path | None, begun: bytes = b""
+    ) -> Checkpoints:
+        """Return those of a fit: the same recipe, seed, rows and beginning have the same.
+
+        `begun` is the digest of what others made and the network begins with.
+        """
         folder = kept_in()
         if folder is None:
             return cls(None)
         code = train.code.digest if recipe.calls and train.code is not None else ""
-        digest = hashlib.sha256(f"{recipe.model_dump_json()}{seed}{start_from}{code}".encode())
+        digest = hashlib.sha256(f"{recipe.model_dump_json()}{seed}{start_from}{code}".encode() + begun)
         for rows in (train, valid):
             if rows is not None:
                 for array in (rows.matrix, rows.label, rows.weight):

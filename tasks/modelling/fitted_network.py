@@ -68,7 +68,6 @@ class FittedNetwork:
             return
         sample, expected = sample[known], expected[known]
         some = np.arange(0, len(sample), max(1, -(-len(sample) // _ASKED_ALONE)))
-        allowed = _TOLERANCE * np.ptp(expected, axis=0) + _ROUNDING * np.abs(expected).max(axis=0)
         try:
             graph = OnnxPredictor(folder / MODEL)
             together = graph.predict(sample)
@@ -82,10 +81,7 @@ class FittedNetwork:
                 "smaller network, a layer at a time, to find the one",
             ) from error
         for how, found, wanted in (("together", together, expected), ("alone", alone, expected[some])):
-            if found.shape != wanted.shape:
-                raise _other(f"{found.shape} scores of {wanted.shape} for rows {how}")
-            if not (np.abs(found - wanted) <= allowed).all():
-                raise _other(f"answers to rows {how} that lie up to {np.abs(found - wanted).max():.3g} apart")
+            refuse_other_answers(how, found, wanted, expected)
 
     def importance(self) -> dict[str, float]:
         """Mean distance that a prediction moves by where a feature has another row's value, over up to 2,000 rows.
@@ -95,6 +91,27 @@ class FittedNetwork:
         """
         sample = self._sample[: max(_FEW, _CELLS // len(self.features))]
         return permuted(self.predict, sample, self.features, alone=IMPORTANCE_ALONE)
+
+
+def refuse_other_answers(how: str, found: Scores, wanted: Scores, all_wanted: Scores) -> None:
+    """Refuse answers to rows that are not those that were wanted, but for rounding.
+
+    Parameters
+    ----------
+    how : str
+        In which way they were asked for.
+    all_wanted : ndarray
+        Whose spread and size say how much rounding may do.
+
+    Raises
+    ------
+    TrainingError
+    """
+    allowed = _TOLERANCE * np.ptp(all_wanted, axis=0) + _ROUNDING * np.abs(all_wanted).max(axis=0)
+    if found.shape != wanted.shape:
+        raise _other(f"{found.shape} scores of {wanted.shape} for rows {how}")
+    if not (np.abs(found - wanted) <= allowed).all():
+        raise _other(f"answers to rows {how} that lie up to {np.abs(found - wanted).max():.3g} apart")
 
 
 def _other(found: str) -> TrainingError:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 MODEL = "linear.json"
-_LINKS: dict[Task, Link] = {
+LINKS: dict[Task, Link] = {
     "binary_classification": "sigmoid",
     "multiclass_classification": "softmax",
     "regression": "identity",
@@ -61,7 +61,7 @@ class Linear(Family):
 
     def misfits(self, task: Task) -> dict[str, str]:
         """Return its name where it has no link for a task."""
-        return {} if task in _LINKS else {"family": f"linear has no link for {task}"}
+        return {} if task in LINKS else {"family": f"linear has no link for {task}"}
 
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
@@ -162,7 +162,7 @@ def _solve(l2: float, matrix: Matrix | csr_matrix, rows: Rows) -> tuple[Matrix, 
     """Return weights of shape (n_columns, n_outputs) and intercepts of shape (n_outputs,)."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    if _LINKS[rows.task] == "identity":
+    if LINKS[rows.task] == "identity":
         with np.errstate(over="ignore", invalid="ignore"):
             spread = float(np.std(rows.label))
         if not math.isfinite(spread):
@@ -182,7 +182,7 @@ def _solve(l2: float, matrix: Matrix | csr_matrix, rows: Rows) -> tuple[Matrix, 
     logistic = LogisticRegression(C=1.0 / l2, max_iter=_MAX_ITERATIONS, tol=_LOGISTIC_TOLERANCE)
     logistic.fit(matrix, rows.label, rows.weight)
     weights, intercept = logistic.coef_.T, logistic.intercept_
-    if _LINKS[rows.task] == "softmax" and weights.shape[1] == 1:  # of two classes it says how far one is ahead
+    if LINKS[rows.task] == "softmax" and weights.shape[1] == 1:  # of two classes it says how far one is ahead
         halves = np.array([-0.5, 0.5])
         return weights * halves, intercept * halves
     return weights, intercept
@@ -208,7 +208,7 @@ def _terms(design: _Design, weights: Matrix, intercept: Vector, rows: Rows) -> T
         else:
             gap = own[1] if len(own) > 1 else np.zeros_like(mean)
             numbers.append(NumberEffect(column.at, column.mean, *_plain(own[0] / column.scale, -mean, gap - mean)))
-    return Terms(_LINKS[rows.task], len(rows.features), tuple(base.tolist()), tuple(numbers), tuple(categories))
+    return Terms(LINKS[rows.task], len(rows.features), tuple(base.tolist()), tuple(numbers), tuple(categories))
 
 
 def _plain(*vectors: Vector) -> tuple[tuple[float, ...], ...]:

@@ -107,8 +107,12 @@ def outputs_of(rows: Rows) -> int:
 
 
 def answers_of(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """Return raw scores of shape (n_rows, n_outputs), so many rows at once that memory does not grow with all."""
-    return torch.cat([network(block) for block in torch.split(inputs, _BLOCK)])
+    """Return raw scores of shape (n_rows, n_outputs), so many rows at once that memory does not grow with all.
+
+    A network of which a row takes much says by `at_once` how many go through it together.
+    """
+    block: int = getattr(network, "at_once", _BLOCK)
+    return torch.cat([network(some) for some in torch.split(inputs, block)])
 
 
 def squeezed(out: torch.Tensor) -> torch.Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from expectations.code import Code
-from expectations.families import Family, Report, Rows, StopsEarly, Task
+from expectations.families import Family, Fitted, Report, Rows, StopsEarly, Task
 from expectations.fields import Positive, Strict
 from expectations.named_parts import load_address
 from tasks.modelling.predictors import OnnxPredictor
@@ -39,6 +39,29 @@ class LearningRateSchedule(Strict):
     was found keeps those it was found with."""
     drops: tuple[int, ...] | None = None
     """After which epochs `plateau` dropped; in a recipe whose length was found."""
+
+
+class Beside(NamedTuple):
+    """What a network may be made of beside its recipe.
+
+    Attributes
+    ----------
+    features : tuple of str
+        In the order of a row.
+    code : Code, optional
+        That of the use case's folder.
+    folder : Path, optional
+        Of the use case.
+    """
+
+    features: tuple[str, ...]
+    code: Code | None
+    folder: Path | None
+
+    @classmethod
+    def of(cls, rows: Rows) -> Beside:
+        """Return that of rows."""
+        return cls(rows.features, rows.code, rows.folder)
 
 
 class Neural(StopsEarly):
@@ -133,20 +156,31 @@ class Neural(StopsEarly):
         schedule = self.scheduled.model_copy(update={"epochs": None, "drops": None})
         return self.model_copy(update={"epochs": max(1, round(share * self.epochs)), "schedule": schedule})
 
-    def builder(self, code: Code | None) -> Network:
-        """Return what makes its network; `code` is that of the use case's folder."""
-        del code
+    def begins_with(self, folder: Path | None) -> bytes:
+        """Return the digest of files that others made, which its network begins with; empty where there are none."""
+        del folder
+        return b""
+
+    def builder(self, beside: Beside) -> Network:
+        """Return what makes its network."""
+        del beside
         made: Network = load_address(self.network)
         return made
 
     def fit(
         self, train: Rows, valid: Rows | None, *, seed: int, report: Report, start_from: Path | None = None
-    ) -> FittedNetwork:
+    ) -> Fitted:
         """Learn by mini-batches; see `Family.fit`. `start_from` begins with the weights of an earlier bundle."""
         from tasks.modelling import trainer
 
-        build = self.builder(train.code)
-        return trainer.fit(self, build, train, valid, seed=seed, report=report, start_from=start_from)
+        build = self.builder(Beside.of(train))
+        learnt = trainer.fit(self, build, train, valid, seed=seed, report=report, start_from=start_from)
+        return self.released(learnt, train)
+
+    def released(self, learnt: FittedNetwork, train: Rows) -> Fitted:
+        """Return what has learnt as it is released; `train` is what it learnt from."""
+        del train
+        return learnt
 
     @classmethod
     def load(cls, folder: Path) -> OnnxPredictor:

@@ -32,19 +32,45 @@ def to_onnx(network: nn.Module, last: Callable[[torch.Tensor], torch.Tensor], wi
     TrainingError
         If ONNX has no words for what the network does.
     """
+    return export(
+        _Answering(network, last), torch.zeros(2, width), given=("features", ("rows",)), made=("prediction", ("rows",))
+    )
+
+
+def export(
+    network: nn.Module,
+    example: torch.Tensor,
+    *,
+    given: tuple[str, tuple[str, ...]],
+    made: tuple[str, tuple[str, ...]],
+) -> bytes:
+    """Return the graph of a network from one tensor to one: the same bytes for the same weights.
+
+    Parameters
+    ----------
+    example : Tensor
+        Of the shape and kind that it takes.
+    given, made : tuple of str and tuple of str
+        Names of what it takes and of what it makes, and of their first axes, which may have any length.
+
+    Raises
+    ------
+    TrainingError
+        If ONNX has no words for what the network does.
+    """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder) / "model.onnx"
         warnings.simplefilter("ignore")  # it warns of itself, and of batches whose size is known while it looks
         try:
             torch.onnx.export(
-                _Answering(network, last).eval(),
-                (torch.zeros(2, width),),
+                network.eval(),
+                (example,),
                 path,
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=["features"],
-                output_names=["prediction"],
-                dynamic_axes={"features": {0: "rows"}, "prediction": {0: "rows"}},
+                input_names=[given[0]],
+                output_names=[made[0]],
+                dynamic_axes={name: dict(enumerate(axes)) for name, axes in (given, made)},
             )
         except RuntimeError as error:  # as the exporter's own errors are
             raise TrainingError(

@@ -13,7 +13,6 @@ import psutil
 import torch
 from torch import distributed, nn
 
-from expectations.code import Code
 from expectations.errors import ComputeError, TrainingError
 from expectations.families import Report
 from tasks.compute.local import unheard
@@ -25,7 +24,7 @@ from tasks.modelling.checkpoints import Checkpoints, read_state
 from tasks.modelling.epochs import LearningState, run_epochs
 from tasks.modelling.network_rows import NetworkData
 from tasks.modelling.networks import Counts
-from tasks.modelling.neural import Neural
+from tasks.modelling.neural import Beside, Neural
 
 PATIENCE = timedelta(minutes=10)
 """How long workers wait for one that neither answers nor dies."""
@@ -48,8 +47,7 @@ class Given:
     """
 
     recipe: Neural
-    code: Code | None
-    width: int
+    beside: Beside
     counts: Counts
     outputs: int
     seed: int
@@ -128,8 +126,8 @@ def _learn(seat: Seat, given: Given, say: Say) -> bytes:
 
     with _joined(seat, backend):
         torch.manual_seed(given.seed)
-        build = given.recipe.builder(given.code)
-        network = build(given.recipe, given.width, given.counts, given.outputs)
+        build = given.recipe.builder(given.beside)
+        network = build(given.recipe, len(given.beside.features), given.counts, given.outputs)
         network.load_state_dict(given.weights)
         generator = torch.Generator()
         generator.set_state(given.generator)

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from expectations.errors import TrainingError
-from expectations.families import Matrix, Rows, Scores
+from expectations.families import Family, Matrix, Rows, Scores
 from expectations.wording import one_line
 from tasks.modelling.additive import AdditivePredictor
 from tasks.modelling.frozen_graph import MODEL, SETTINGS, load_graph
 from tasks.modelling.importance import shares
-from tasks.modelling.linear import FittedLinear
+from tasks.modelling.linear import FittedLinear, Linear
 from tasks.modelling.onnx_failures import onnx_failures
 from tasks.modelling.predictors import BatchPredictor
 
@@ -47,7 +47,7 @@ class TextPlaces(NamedTuple):
     others: tuple[int, ...]
 
 
-def places_of(column: str, rows: Rows) -> TextPlaces:
+def places_of(column: str, features: Sequence[str]) -> TextPlaces:
     """Return where the tokens of a column are among the features.
 
     Raises
@@ -56,14 +56,14 @@ def places_of(column: str, rows: Rows) -> TextPlaces:
         If there are none.
     """
     token = re.compile(re.escape(column) + r"_token_\d+")
-    found = tuple(at for at, name in enumerate(rows.features) if token.fullmatch(name))
+    found = tuple(at for at, name in enumerate(features) if token.fullmatch(name))
     if not found:
         raise TrainingError(
             f"the tokens of {column} among the features",
-            f"{len(rows.features)} others",
+            f"{len(features)} others",
             f"Write `- {{tokens: [{column}], tokenizer: PATH}}` under `features`",
         )
-    return TextPlaces(found, tuple(at for at in range(len(rows.features)) if at not in set(found)))
+    return TextPlaces(found, tuple(at for at in range(len(features)) if at not in set(found)))
 
 
 class TextEmbedder:
@@ -235,7 +235,7 @@ class FittedTextBackbone(TextPredictor):
         embed: Remembering,
         places: TextPlaces,
         head: FittedLinear,
-        recipe: Backbone,
+        recipe: Family,
         rows: Rows,
     ) -> None:
         super().__init__(embed.embedder, places, head, embed)
@@ -262,17 +262,21 @@ def fit_text(
     content: bytes, recipe: Backbone, column: str, train: Rows, learn: Callable[[Rows], FittedLinear]
 ) -> FittedTextBackbone:
     """Run all texts through the network once, and learn the head of what it says."""
-    embed, places = Remembering(content, TextEmbedder(content)), places_of(column, train)
-    names = [f"{column}_vector_{at}" for at in range(embed.embedder.width)]
-    names += [train.features[at] for at in places.others]
+    embed, places = Remembering(content, TextEmbedder(content)), places_of(column, train.features)
     seen = np.hstack([embed(train.matrix[:, places.tokens]), train.matrix[:, places.others]])
-    head = learn(replace(train, matrix=seen, features=tuple(names)))
+    head = learn(replace(train, matrix=seen, features=names_seen(column, embed.embedder.width, places, train)))
     return FittedTextBackbone(content, embed, places, head, recipe, train)
 
 
-def load_text(settings: dict[str, Sequence[int]], content: bytes, head: AdditivePredictor) -> TextPredictor:
+def names_seen(column: str, width: int, places: TextPlaces, rows: Rows) -> tuple[str, ...]:
+    """Return names of what a head reads: the numbers of the text's mean vector, then the other features."""
+    return (*(f"{column}_vector_{at}" for at in range(width)), *(rows.features[at] for at in places.others))
+
+
+def load_text(folder: Path) -> TextPredictor:
     """Return a predictor of what `FittedTextBackbone.save` wrote."""
-    embedder = TextEmbedder(content)
+    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["text"]
+    embedder, head = TextEmbedder((folder / MODEL).read_bytes()), Linear.load(folder)
     return TextPredictor(
         embedder, TextPlaces(tuple(settings["tokens"]), tuple(settings["others"])), head, embedder.embed
     )

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from expectations.code import Code
-from tasks.modelling.neural import Neural
+from tasks.modelling.neural import Beside, Neural
 
 if TYPE_CHECKING:
     from tasks.modelling.trainer import Network
@@ -57,7 +56,7 @@ class TorchModule(Neural):
         """Its class."""
         return (self.module,)
 
-    def builder(self, code: Code | None) -> Network:
+    def builder(self, beside: Beside) -> Network:
         """Return what makes its network.
 
         Raises
@@ -69,4 +68,4 @@ class TorchModule(Neural):
         """
         from tasks.modelling.own_network import maker
 
-        return maker(self.module, self.arguments, code)
+        return maker(self.module, self.arguments, beside.code)

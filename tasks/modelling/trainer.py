@@ -23,7 +23,7 @@ from tasks.modelling.network_rows import (
     refuse_gaps,
 )
 from tasks.modelling.networks import Counts
-from tasks.modelling.neural import Neural
+from tasks.modelling.neural import Beside, Neural
 from tasks.modelling.processors import are_processors_limited
 from tasks.modelling.several_workers import Given, learn_together
 
@@ -66,12 +66,11 @@ def fit(
         data = data_of(train, centre, spread)
         checks = data_of(valid, centre, spread) if valid is not None else None
         loss = last.loss if recipe.loss in ("auto", "cross_entropy", "mse") else LOSSES[recipe.loss]
-        kept = Checkpoints.of(recipe, seed, train, valid, start_from)
+        kept = Checkpoints.of(recipe, seed, train, valid, start_from, recipe.begins_with(train.folder))
         if workers > 1:
             given = Given(
                 recipe,
-                train.code,
-                len(train.features),
+                Beside.of(train),
                 counts,
                 outputs_of(train),
                 seed,

@@ -227,6 +227,11 @@ ELSEWHERE = {
         "tests/unit/test_adopting.py",
         'adopt("--clock", "at")',
     ),
+    "hf download sentence-transformers/all-MiniLM-L6-v2 config.json model.safetensors tokenizer.json "
+    "--local-dir minilm": (
+        "tests/unit/test_encoders.py",
+        'name="hf"',
+    ),  # it fetches: all that is tested is that it is there, and takes these
     "driftwheel deploy USECASE --new-signature": ("tests/integration/test_rollout.py", "new_signature=True"),
     "docker compose up register": (STACK, 'states()["register"] == "done"'),
     "docker compose up --detach": (STACK, 'compose.run("up", "--detach")'),

@@ -323,4 +323,4 @@ def test_a_use_case_of_texts_is_checked_to_a_bundle_that_predicts(tmp_path: Path
     (folder / "small" / "model.onnx").unlink()
     *_, last = check_use_case(settings, str(folder))
     assert not last.good
-    assert "model.onnx or onnx/model.onnx in the folder small, of the backbone" in last.found
+    assert "model.onnx or onnx/model.onnx or model.safetensors in the folder small, of the backbone" in last.found

@@ -66,7 +66,7 @@ class FittedTokens(FittedText):
 
 
 class Tokens(FeatureStep):
-    """Split texts into the tokens of a network that others trained, for the family `backbone`.
+    """Split texts into the tokens of a network that others trained, for the families `backbone` and `torch.text`.
 
     `tokenizer` is a file `tokenizer.json` of Hugging Face's `tokenizers`, or a folder that holds one: in the use case's
     folder, or in an installed package (`package:path`). Its vocabulary goes into the bundle. Of a longer text the first
