@@ -184,6 +184,7 @@ def _try_stages(settings: Settings, reference: str, steps: _Steps) -> Iterator[C
             commit="",
             parent="",
             name=usecase.name.removesuffix(REPLAY),
+            as_of=_far(),
         )
         bundle = load_bundle(folder / "b", digest)
         kinds = watched_kinds(bundle, spec)

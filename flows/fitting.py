@@ -93,6 +93,7 @@ def fit(usecase: LoadedUseCase, folder: Path, as_of: datetime, secret: bytes, co
             commit=commit,
             parent="",
             name=usecase.name,
+            as_of=as_of,
         )
         with storing("write the bundle to", folder):
             folder.parent.mkdir(parents=True, exist_ok=True)

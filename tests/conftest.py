@@ -18,6 +18,8 @@ import pytest
 import yaml
 
 from expectations.loading import SHIPPED, LoadedUseCase, load_use_case
+from expectations.usecase import UseCase
+from expectations.windows import TICK
 from infra.settings import Addresses, Settings
 from infra.stack import Stack
 from tasks.stores.database import Database
@@ -55,6 +57,11 @@ def examples(number: int, **others: Any) -> hypothesis.settings:
 
 def instant(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def known_by(spec: UseCase, frame: pl.DataFrame) -> datetime:
+    """Return the first instant by which all rows are there, and their labels ripe."""
+    return spec.label_delay.after(frame[spec.time_column].max()) + TICK
 
 
 def forget_prefect_services() -> None:

@@ -18,6 +18,8 @@ expected.json
     How labels follow from predictions and features, for metrics without labels; bundles from before it was have none.
 intervals.json
     What intervals of predictions are made by (`tasks.modelling.intervals`); bundles from before it was have none.
+judged.parquet
+    What the judged model said of its holdout (`tasks.bundles.judged_rows`); bundles from before it was have none.
 evaluation.json
     What the judged recipe reached on its holdout (`tasks.evaluation.evaluation`); bundles from before it was have none.
 """
@@ -39,6 +41,7 @@ from expectations.families import Family, Matrix, Predictor, Scores
 from expectations.problems import problem_of
 from expectations.slots import CALIBRATIONS, FAMILIES
 from tasks.bundles.golden_rows import GOLDEN, erased_hashes
+from tasks.bundles.judged_rows import JUDGED
 from tasks.bundles.manifest import Manifest, read_sealed
 from tasks.bundles.row_frames import rows_to_frame
 from tasks.modelling.calibrated import CALIBRATION, CalibratedPredictor, FollowedPredictor
@@ -54,7 +57,7 @@ EXPECTED = "expected.json"
 LOSSES = "losses.json"
 EVALUATION = "evaluation.json"
 GOLDEN_TOLERANCE = 1e-6
-_AROUND = ("features.json", CALIBRATION, "reference.json", LOSSES, GOLDEN, EXPECTED, INTERVALS, EVALUATION)
+_AROUND = ("features.json", CALIBRATION, "reference.json", LOSSES, GOLDEN, EXPECTED, INTERVALS, EVALUATION, JUDGED)
 """Files that are no part of the model."""
 
 

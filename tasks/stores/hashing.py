@@ -1,4 +1,4 @@
-"""Content hashes: of a frame's values, and of files."""
+"""Content hashes: of a frame's values, of keys of its rows, and of files."""
 
 from __future__ import annotations
 
@@ -61,6 +61,34 @@ def all_differ(rows: pl.DataFrame) -> bool:
     Missing values are equal to one another.
     """
     return rows.hash_rows().n_unique() == len(rows)
+
+
+def hash_keys(keys: pl.DataFrame) -> pl.Series:
+    """Return a 64-bit hash of each row's keys, the same whatever holds them: whole numbers as integers and floats.
+
+    Returns
+    -------
+    polars.Series of type UInt64, shape (n_rows,)
+        Missing where a key is.
+    """
+    texts = keys.select(pl.concat_str([_text(name, dtype) for name, dtype in keys.schema.items()], separator="\0"))
+    hashes = [
+        None if each is None else int.from_bytes(hashlib.blake2b(each.encode(), digest_size=8).digest(), "little")
+        for each in texts.to_series()
+    ]
+    return pl.Series("key", hashes, dtype=pl.UInt64)
+
+
+def _text(name: str, dtype: pl.DataType) -> pl.Expr:
+    values = pl.col(name)
+    if dtype.is_temporal():
+        values = values.to_physical()
+    if dtype.is_float():
+        whole = (values == values.round()) & (values.abs() < 2**53)
+        return (
+            pl.when(whole).then(values.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(values.cast(pl.String))
+        )
+    return values.cast(pl.String)
 
 
 def hash_file(path: Path) -> str:

@@ -14,6 +14,7 @@ from expectations.loading import LoadedUseCase
 from expectations.usecase import UseCase
 from expectations.windows import TICK
 from tasks.bundles.bundle import EVALUATION, EXPECTED, LOSSES, load_bundle
+from tasks.bundles.judged_rows import write_judged
 from tasks.bundles.manifest import BundleColumn, Manifest, seal
 from tasks.bundles.row_frames import jsonable, rows_to_frame
 from tasks.evaluation.estimates.expectation import Expectation
@@ -94,6 +95,7 @@ def pack(
     commit: str,
     parent: str,
     name: str,
+    as_of: datetime,
 ) -> str:
     """Write the bundle of a refit into a folder and return its hash. The same content gives the same hash.
 
@@ -102,6 +104,8 @@ def pack(
     rows, raw : polars.DataFrame
         All ripe labelled rows, and the same time before any repair: the reference for drift and the golden rows, as
         windows and requests are raw.
+    as_of : datetime
+        When the rows were known as they are.
 
     Raises
     ------
@@ -130,6 +134,7 @@ def pack(
     )
     seen = refitted.trained.predict(rows_to_frame(golden, columns), repaired=False)
     (folder / "golden.json").write_text(to_json({"rows": golden, "predictions": seen}, indent=1), encoding="utf-8")
+    _keep_judged(folder, spec, judged, refitted, as_of)
     expected = expectation_of(spec, refitted.learnt, judged, refitted.trained)
     if expected is not None:
         (folder / EXPECTED).write_text(to_json(expected.to_dict()), encoding="utf-8")
@@ -173,6 +178,15 @@ def _references(
 def _span(rows: pl.DataFrame, clock: str) -> tuple[datetime, datetime]:
     """Return the first and the last event time of rows."""
     return rows.select(pl.col(clock).min(), pl.col(clock).max().alias("last")).row(0)
+
+
+def _keep_judged(folder: Path, spec: UseCase, judged: Judged, refitted: Refit, as_of: datetime) -> None:
+    """Keep what the judged model said of its holdout, where causes are looked for."""
+    if judged.holdout is None or judged.prediction is None or "causes" in spec.problem.unwatched:
+        return
+    classes = refitted.trained.classes
+    scores = spec.problem.aligned(judged.prediction, judged.classes, classes)
+    write_judged(folder, judged.holdout, scores[:, : len(classes)] if scores.ndim > 1 else scores, spec, as_of)
 
 
 def _learn_intervals(spec: UseCase, judged: Judged) -> Intervals | None:

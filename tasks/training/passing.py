@@ -59,6 +59,7 @@ def packed(
             commit=job.places.commit,
             parent=parent,
             name=job.name,
+            as_of=job.as_of,
         )
 
 

@@ -23,6 +23,7 @@ from expectations.families import WarmStart
 from expectations.loading import LoadedUseCase, load_use_case
 from expectations.slots import FAMILIES
 from expectations.usecase import UseCase
+from expectations.windows import TICK
 from tasks.bundles.bundle import Bundle, load_bundle
 from tasks.collection.joining import join_sources
 from tasks.evaluation.metrics import losses
@@ -104,6 +105,7 @@ def released(usecase: LoadedUseCase, spec: UseCase, rows: pl.DataFrame, folder: 
         commit="",
         parent="",
         name=usecase.name,
+        as_of=spec.label_delay.after(rows[spec.time_column].max()) + TICK,
     )
     return load_bundle(folder, digest)
 

@@ -17,7 +17,7 @@ from tasks.stores.lake import Lake
 from tasks.stores.lake_tables import Version
 from tasks.training.judging import judge, refit
 from tasks.training.packing import pack
-from tests.conftest import instant
+from tests.conftest import instant, known_by
 from tests.integration.test_service import Running
 from tests.unit.test_problems import sky_rows, write_sky
 
@@ -36,6 +36,7 @@ def serving(
     judged = judge(rows, usecase.spec, None)
     arguments = {"data": Version("clean", 0, len(rows)), "data_hash": "", "commit": "", "parent": "", "name": "sky"}
     refitted = refit(rows, usecase.spec, judged)
+    arguments["as_of"] = known_by(usecase.spec, rows)
     digest = pack(folder / "bundle", usecase, rows, rows, judged, refitted, **arguments)  # type: ignore[arg-type]
     bundle = load_bundle(folder / "bundle", digest)
     running = Running(folder / "service")

@@ -38,6 +38,7 @@ from tasks.bundles.bundle import load_bundle
 from tasks.bundles.champion import current_champion
 from tasks.bundles.feedback import find_unmatched
 from tasks.bundles.intervals_in_force import learnt_intervals
+from tasks.bundles.judged_rows import JUDGED
 from tasks.bundles.manifest import seal
 from tasks.bundles.row_frames import jsonable
 from tasks.bundles.served_rows import answers_of
@@ -52,6 +53,7 @@ from tasks.deployment.releasing import bless
 from tasks.modelling.intervals import Intervals
 from tasks.monitoring import deciding, harvesting, measuring, parting, renewing, reporting, rising, watching
 from tasks.monitoring.alerting import note_unmatched
+from tasks.monitoring.compared_rows import judged_rows
 from tasks.stores import tables
 from tasks.stores.alerts import Channel, deliver
 from tasks.stores.database import Database
@@ -60,11 +62,13 @@ from tasks.stores.finding_kinds import describe
 from tasks.stores.harvest import harvest
 from tasks.stores.journal import Feedback, Origin, Predictions, Record, pack
 from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import BATCH
 from tasks.stores.ledger import Entry
 from tasks.stores.messages import Calendar
 from tasks.stores.places import Job
 from tasks.stores.registry import ModelVersion
 from tasks.stores.releases import Releases
+from tasks.stores.rewriting import rewrite
 from tasks.training.packing import training_rows
 from tasks.training.valuing import value_rows
 from tests.conftest import instant, make_use_case
@@ -865,7 +869,62 @@ def test_what_a_loss_comes_from_is_measured_decided_with_and_shown(job: Job) -> 
     assert entry["evidence"]["window"]["causes"] == causes
 
 
-def test_the_first_windows_of_a_champion_have_nothing_to_be_held_against(job: Job) -> None:
+@pytest.mark.slow
+def test_the_first_window_of_a_champion_is_held_against_the_rows_it_was_judged_on(job: Job) -> None:
+    served(job, "2011-04-01", "2011-05-01", broken)
+
+    watching.measure_windows(job)
+
+    causes = kept(job)[0]["causes"]
+    assert (causes["status"], causes["against"], causes["parts"][0]["kind"]) == ("named", "judged", "broken")
+    assert " compared with the rows it was judged on: " in causes["words"]
+    decided = deciding.decide_now(job)
+    assert f"; why: {causes['words']}" in decided.decision.summary
+    assert f"causes: {causes['words']} (hold and alert)" in CliRunner().invoke(why, [job.name]).output
+    shown = Client(application(Settings())).get(f"/usecases/{job.name}").text
+    assert "in the rows it was judged on" in shown
+
+
+def test_the_reference_of_a_first_window_is_what_the_judged_model_said_and_the_lake_knew_then(
+    job: Job, home: Path, tmp_path: Path
+) -> None:
+    champion = current_champion(job)
+    _, judged, _ = released(job.usecase, rows(job.usecase, CUTOFF), tmp_path / "again")
+    holdout = judged.holdout
+    assert holdout is not None
+
+    found = judged_rows(champion, job.known)
+
+    assert found.seconds.tolist() == (holdout["time"].dt.epoch("us") / 1e6).to_list()
+    assert found.prediction.tolist() == judged.prediction.tolist()
+    assert found.prediction.tolist() != champion.predict(holdout, repaired=True).tolist(), "that one has learnt them"
+    assert found.label.tolist() == holdout[champion.manifest.label].to_list()
+    assert found.inputs["temp"].to_list() == holdout["temp"].to_list()
+    assert found.seconds.max() <= champion.cutoff.timestamp()
+
+    raw = job.lake.scan("raw").filter(pl.col("time").is_in(holdout["time"].head(5).implode())).collect()
+    later = raw.with_columns(pl.col(champion.manifest.label) + 1000, **{BATCH: pl.col(BATCH).max() + 1})
+    job.lake.append("raw", later, transactions={"corrected": 1})
+    again = judged_rows(champion, job.known)
+    assert again.label.tolist() == found.label.tolist(), "a correction that came later is not known yet"
+
+
+def test_whoever_is_forgotten_is_in_no_reference_of_a_first_window(job: Job) -> None:
+    champion = current_champion(job)
+    before = judged_rows(champion, job.known)
+    rewrite(job.lake, "raw", lambda each: each.filter(pl.col("time").dt.epoch("s") > before.seconds[6]), {})
+    after = judged_rows(champion, job.known)
+    assert after.seconds.tolist() == before.seconds[7:].tolist()
+    assert after.prediction.tolist() == before.prediction[7:].tolist()
+
+
+def test_the_first_window_of_a_champion_packed_before_has_nothing_to_be_held_against(job: Job, tmp_path: Path) -> None:
+    champion = current_champion(job)
+    folder = Path(shutil.copytree(champion.folder, tmp_path / "older"))
+    (folder / JUDGED).unlink()
+    digest = seal(folder, champion.manifest)
+    job.releases.add(job.name, load_bundle(folder, digest).folder, digest)
+    job.releases.set_desired(job.name, champion=Served(bundle=digest, version="1"))
     served(job, "2011-04-01", "2011-05-01")
     watching.measure_windows(job)
     (content,) = kept(job)

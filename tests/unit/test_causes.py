@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -421,3 +421,20 @@ def test_holding_helps_where_data_are_broken_and_learning_from_them_does_harm() 
     model = LGBMRegressor(n_estimators=60, num_leaves=15, verbosity=-1, n_jobs=1).fit(matrix(broken), broken.label)
     held = SQUARED.of(mended.label, mended.prediction).mean()
     assert SQUARED.of(mended.label, model.predict(matrix(mended))).mean() > 1.2 * held
+
+
+def test_it_is_said_that_a_first_window_is_compared_with_the_rows_the_model_was_judged_on() -> None:
+    world, reference = WORLDS["binary"], FEWER["binary"]
+
+    def found(window: PeriodRows, before: PeriodRows = reference) -> Causes:
+        return explain(before, window, world.loss, block=DAY, against="judged")
+
+    broken = found(world.rows(3000, 28, 120, seed=5, fault=BROKEN["x missing in 100%"]))
+    assert broken.words().startswith(f"of +{broken.total:.3g} log_loss compared with the rows it was judged on: ")
+    assert broken.to_dict()["against"] == "judged"
+    better = replace(reference, prediction=reference.label * 0.98 + 0.01)
+    assert found(better).words() == "no more is lost than in the rows it was judged on"
+    few = reference.where(np.arange(len(reference)) < 49)
+    assert found(reference, few).words() == (
+        "undetermined: 49 rows with a known label in the rows it was judged on, 50 are needed"
+    )

@@ -58,7 +58,7 @@ WHOLE = measurement_of(
     served={"rmse": 4.1},
     feedback=FeedbackUse(used=3, senders={"app": 3}),
     estimated=(Estimate("rmse", 3.9, 3.0, 5.0, 7, False, "few labels", 3.8, Expected(3.7, 2.9, 5.1)),),
-    causes=Causes("rmse", "named", "", 9.0, 16.0, 1.0, 9.0, (replace(PART, within=(PART,)),), ("a note",)),
+    causes=Causes("rmse", "named", "", 9.0, 16.0, 1.0, 9.0, (replace(PART, within=(PART,)),), ("a note",), "judged"),
     slices=(SliceMeasured("wet = 1", 40, "wet", {"rmse": FIGURE}, {"rmse": FigureMeasured(0.3)}, ("rmse",)),),
     fairness=(
         FairnessMeasured(
@@ -136,6 +136,7 @@ def test_a_whole_record_of_before_is_read_with_nothing_lost() -> None:
     assert found.causes is not None
     said = json.loads(to_json(found))
     kept["drift"][1]["status"] = "undetermined"  # as what could not be told is called since format 3
+    kept["causes"]["against"] = "windows"  # as all were
     assert kept == {name: value for name, value in said.items() if name in kept}
     assert (found.causes.now, found.causes.named[0].within[0].what) == (16, "r")
     assert read_glimpse(written) == Glimpse(**{name: getattr(found, name) for name in Glimpse.__struct_fields__})

@@ -72,7 +72,7 @@ from tasks.stores.releases import Releases
 from tasks.stores.request_columns import to_columns
 from tasks.training.judging import judge, refit
 from tasks.training.packing import pack
-from tests.conftest import needs_torch
+from tests.conftest import known_by, needs_torch
 
 GREY = Pictures(2, 2)
 
@@ -330,6 +330,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedUseCase, Lak
     rows, raw = (lake.scan(table).collect().sort("time") for table in ("clean", "raw"))
     judged = judge(rows, usecase.spec, None)
     arguments = {"data": Version("clean", 0, len(rows)), "data_hash": "", "commit": "", "parent": "", "name": "digits"}
+    arguments["as_of"] = known_by(usecase.spec, rows)
     digest = pack(folder / "bundle", usecase, rows, raw, judged, refit(rows, usecase.spec, judged), **arguments)
     return usecase, lake, load_bundle(folder / "bundle", digest)
 

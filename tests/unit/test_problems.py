@@ -27,7 +27,7 @@ from tasks.evaluation.metrics import resampled, score
 from tasks.modelling.boosted_trees import LightGBM
 from tasks.training.judging import judge, refit
 from tasks.training.packing import pack
-from tests.conftest import instant
+from tests.conftest import instant, known_by
 
 PAGE = Path(__file__).parents[2] / "docs" / "problems.md"
 BINARY, SEVERAL = problem_of("binary_classification"), problem_of("multiclass_classification")
@@ -256,6 +256,7 @@ def test_the_use_case_of_the_docs_is_learnt_judged_and_packed(tmp_path: Path) ->
     refitted = refit(rows, spec, judged)
     assert 0 < refitted.disagreement < spec.evaluation.agreement
     arguments = {"data": Version("clean", 0, len(rows)), "data_hash": "", "commit": "", "parent": "", "name": "sky"}
+    arguments["as_of"] = known_by(spec, rows)
     digest = pack(tmp_path / "bundle", usecase, rows, rows, judged, refitted, **arguments)  # type: ignore[arg-type]
     bundle = load_bundle(tmp_path / "bundle", digest)
     assert isinstance(bundle.recipe, Family)

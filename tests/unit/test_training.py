@@ -24,7 +24,7 @@ from tasks.stores.lake_tables import Version
 from tasks.training.judging import Judged, Refit, judge, refit, rows_before, split_rows
 from tasks.training.learning import learn
 from tasks.training.packing import pack
-from tests.conftest import instant, needs_torch
+from tests.conftest import instant, known_by, needs_torch
 
 Make = Callable[..., Path]
 
@@ -75,6 +75,7 @@ def _released(
         commit="c",
         parent="",
         name=usecase.name,
+        as_of=known_by(usecase.spec, frame),
     )
     return load_bundle(folder, digest), judged, again
 
@@ -208,7 +209,7 @@ def test_an_altered_bundle_is_refused_before_it_is_loaded(make_use_case: Make, t
 def test_a_bundle_holds_no_pickle(make_use_case: Make, tmp_path: Path) -> None:
     usecase = load_use_case(str(make_use_case()))
     bundle, _, _ = released(usecase, rows(usecase, "2011-03-01"), tmp_path / "b")
-    assert {file.suffix for file in bundle.folder.iterdir()} <= {".json", ".txt", ".onnx", ".safetensors"}
+    assert {file.suffix for file in bundle.folder.iterdir()} <= {".json", ".txt", ".onnx", ".safetensors", ".parquet"}
 
 
 def test_cross_validation_where_asked_looks_only_back(make_use_case: Make) -> None:

@@ -11,35 +11,46 @@ import numpy as np
 from expectations.metrics import Array
 from tasks.evaluation.causes.comparison import PeriodComparison
 from tasks.evaluation.causes.decomposition import take_apart
-from tasks.evaluation.causes.model import MIN_SHARE, Cause, Causes, unknown
+from tasks.evaluation.causes.model import BESIDE, MIN_SHARE, Against, Cause, Causes, beside, unknown
 from tasks.evaluation.causes.resamples import PART_CONFIDENCE, Chance, Side, chance_of
 from tasks.evaluation.causes.rows import MIN_ROWS, PeriodRows, RowLoss
 
 _CONFIDENCE = 0.95
+_NONE_NAMED = ", and no part of it is beyond chance"
 _YEAR, _HALF_SEASON = 365.25 * 86400, 15 * 86400.0
 
 
 def explain(
-    reference: PeriodRows, window: PeriodRows, loss: RowLoss, *, block: float, seed: int = 0, timezone: str = "UTC"
+    reference: PeriodRows,
+    window: PeriodRows,
+    loss: RowLoss,
+    *,
+    block: float,
+    seed: int = 0,
+    timezone: str = "UTC",
+    against: Against = "windows",
 ) -> Causes:
     """Split the difference in mean loss between a window and earlier rows into parts.
 
     Parameters
     ----------
     reference, window : PeriodRows
-        Answered by the same model.
+        Answered by the same model, or the reference by the one that was judged in the place of its refit.
     block : float
         Seconds in which rows share their causes.
     timezone : str
         Of the hours and weekdays that are named.
+    against : {"windows", "judged"}
+        What the reference is.
     """
     reference, window = _usable(reference), _usable(window)
-    for rows, which in ((reference, "earlier windows"), (window, "the window")):
+    for rows, which in ((reference, BESIDE[against]), (window, "the window")):
         if len(rows) < MIN_ROWS:
-            return unknown(loss.name, f"{len(rows)} rows with a known label in {which}, {MIN_ROWS} are needed")
+            few = f"{len(rows)} rows with a known label in {which}, {MIN_ROWS} are needed"
+            return unknown(loss.name, few, against)
     losses = [loss.of(rows.label, rows.prediction) for rows in (reference, window)]
     if not all(np.isfinite(each).all() and np.abs(each).max() < 1e150 for each in losses):
-        return unknown(loss.name, f"the {loss.name} of some rows is no finite number")
+        return unknown(loss.name, f"the {loss.name} of some rows is no finite number", against)
     old, new = (
         Side.of(rows, found, block, seed + place)
         for place, (rows, found) in enumerate(zip((reference, window), losses, strict=True))
@@ -48,16 +59,18 @@ def explain(
     chance = chance_of(old, new, total)
     lower, upper = chance.interval(total, _CONFIDENCE)
     before, now = float(old.loss.mean()), float(new.loss.mean())
-    found = Causes(loss.name, "nothing", "", before, now, lower, upper, notes=(loss.note,) if loss.note else ())
+    why = (loss.note,) if loss.note else ()
+    found = Causes(loss.name, "nothing", "", before, now, lower, upper, notes=why, against=against)
     if lower <= 0:
-        reason = "no more is lost than in earlier windows" if now <= before else "what more is lost is within chance"
+        within = f"what more is lost{beside(against)} is within chance"
+        reason = f"no more is lost than in {BESIDE[against]}" if now <= before else within
         return _with(found, reason=reason)
     season = _season(old, new, chance, total)
     if season:
         return _with(found, status="named", reason="a season that was seen before", parts=season)
     strange, old, new = _unseen(old, new, chance)
     if min(len(old.rows), len(new.rows)) < MIN_ROWS:
-        return unknown(loss.name, f"fewer than {MIN_ROWS} rows of classes that the model knows")
+        return unknown(loss.name, f"fewer than {MIN_ROWS} rows of classes that the model knows", against)
     rest = new.mean(new.loss) - old.mean(old.loss)
     split, notes = take_apart(PeriodComparison(old, new, loss, chance, rest, seed, timezone))
     parts = _name([*strange, *split], float(total[0]))
@@ -65,7 +78,7 @@ def explain(
     return _with(
         found,
         status="named" if named else "nothing",
-        reason="" if named else f"more is lost (+{total[0]:.3g} {loss.name}), and no part of it is beyond chance",
+        reason="" if named else f"more is lost (+{total[0]:.3g} {loss.name}{beside(against)}){_NONE_NAMED}",
         parts=parts,
         notes=(*found.notes, *notes),
     )

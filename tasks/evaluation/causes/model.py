@@ -66,6 +66,12 @@ class Cause(msgspec.Struct, frozen=True):
         }
 
 
+Against = Literal["windows", "judged"]
+"""What a window is compared with: earlier windows of its champion, or the rows on which this was judged."""
+BESIDE: dict[Against, str] = {"windows": "earlier windows", "judged": "the rows it was judged on"}
+"""The same in words."""
+
+
 class Causes(msgspec.Struct, frozen=True):
     """Why a window loses more, or that it does not, or why that is not known.
 
@@ -80,6 +86,8 @@ class Causes(msgspec.Struct, frozen=True):
     parts : tuple of Cause
         Largest first; they add up to the difference. Empty where nothing is named.
     notes : tuple of str
+    against : {"windows", "judged"}
+        What the earlier rows are.
     """
 
     metric: str
@@ -91,6 +99,7 @@ class Causes(msgspec.Struct, frozen=True):
     upper: float | None = None
     parts: tuple[Cause, ...] = ()
     notes: tuple[str, ...] = ()
+    against: Against = "windows"
 
     @property
     def total(self) -> float | None:
@@ -121,6 +130,7 @@ class Causes(msgspec.Struct, frozen=True):
             "parts": [each.to_dict() for each in self.parts],
             "remedy": self.remedy,
             "notes": list(self.notes),
+            "against": self.against,
             "words": self.words(),
         }
 
@@ -136,12 +146,17 @@ class Causes(msgspec.Struct, frozen=True):
         rest = total - sum(each.value for each in self.named)
         if abs(rest) >= MIN_SHARE * total:
             named.append(f"{rest * scale:.3g} ({rest / total:.0%}) not told apart")
-        return f"of +{total * scale:.3g} {self.metric}: {'; '.join(named)}"
+        return f"of +{total * scale:.3g} {self.metric}{beside(self.against)}: {'; '.join(named)}"
 
 
-def unknown(metric: str, reason: str) -> Causes:
+def beside(against: Against) -> str:
+    """Say what a loss is compared with, where that is no earlier window."""
+    return f" compared with {BESIDE[against]}" if against == "judged" else ""
+
+
+def unknown(metric: str, reason: str, against: Against = "windows") -> Causes:
     """Return that causes are not known, and why."""
-    return Causes(metric, "unknown", f"undetermined: {reason}")
+    return Causes(metric, "unknown", f"undetermined: {reason}", against=against)
 
 
 def some_of(words: Sequence[str], most: int = 3) -> str:
