@@ -1,12 +1,13 @@
 """Does `why` name the cause? Faults planted into real data whose cause is known, and windows in which nothing changed.
 
-    python tests/benchmarks/causes.py --wheels FOLDER [--full] [--json FILE]
+    python tests/benchmarks/causes.py --wheels FOLDER [--full] [--only later|first] [--json FILE]
 
 Days of a set are dealt to training, to the earlier windows and to the window by chance, so that nothing differs but
 what is planted; the model answers what was planted. A plant counts where it raises the loss by three standard errors of
 days at least, beside the earlier windows and beside the same window without it. Right is: the planted kind is named
-first, and its remedy follows. Real months of a frozen model, of which nobody knows the cause, are shown for what they
-are called.
+first, and its remedy follows. The same once more for the first window of a champion, which is held against days on
+which another model than the one that answers was judged: it learnt without them, and the champion with them. Real
+months of a frozen model, of which nobody knows the cause, are shown for what they are called.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ LEAST = 3.0
 SETS = ("flights", "bikes", "traffic:1mo")
 MORE = ("beijing:1mo", "rides:1mo", "hotel:1mo")
 BUNDLED = ("flights", "bikes")
+SAID = "_said"
+"""Column of what the judged model said of its holdout."""
 
 
 @dataclass
@@ -60,7 +63,8 @@ class Ground:
         """Let the model answer rows, as they are."""
         seconds = frame["_time" if "_time" in frame.columns else self.clock].dt.epoch("us").to_numpy() / 1e6
         label = frame[self.label].cast(pl.Float64).to_numpy()
-        return PeriodRows(frame.select(self.inputs), label, self.predict(frame), seconds)
+        said = frame[SAID].to_numpy() if SAID in frame.columns else self.predict(frame)
+        return PeriodRows(frame.select(self.inputs), label, said, seconds)
 
     def deal(self, random: np.random.Generator, longer: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Deal days to the earlier windows and to the window, in a new order that keeps weekdays.
@@ -96,6 +100,50 @@ class Ground:
 
     def told(self, before: PeriodRows, now: PeriodRows) -> Causes:
         return explain(before, now, self.loss, block=DAY)
+
+
+@dataclass
+class FirstWindow(Ground):
+    """A set whose earlier rows are holdouts: what a judged model said of days that it has not learnt, the champion has.
+
+    Attributes
+    ----------
+    holdouts : list of DataFrame
+        Of trainings on the same days, each of which held back others.
+    """
+
+    holdouts: list[pl.DataFrame]
+
+    def deal(self, random: np.random.Generator, longer: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Draw a holdout, and deal days that nobody has learnt to the window; as of `Ground`."""
+        held = self.holdouts[random.integers(len(self.holdouts))]
+        _, window = super().deal(random, longer)
+        days = held["_day"].unique().sort().to_numpy()
+        place = np.empty(len(days), dtype=np.int64)
+        for weekday in range(7):
+            found = random.permutation(np.flatnonzero(days % 7 == weekday))
+            place[found] = 7 * np.arange(len(found)) + weekday
+        clock = pl.col(self.clock) + pl.duration(days=pl.col("_to") - pl.col("_day"))
+        held = held.join(pl.DataFrame({"_day": days, "_to": place}), on="_day", how="left")
+        held = held.with_columns(clock.alias("_time")).sort("_time", maintain_order=True)
+        return held.gather_every(-(-len(held) // self.most[0])), window
+
+    def told(self, before: PeriodRows, now: PeriodRows) -> Causes:
+        return explain(before, now, self.loss, block=DAY, against="judged")
+
+
+def first_window(place: Ground, splits: int = 4) -> FirstWindow:
+    """Judge the recipe of a set on three tenths of the days that its champion learnt, several times."""
+    learnt = place.whole.filter(~pl.col("_day").is_in(place.frame["_day"].unique().implode()))
+    days = learnt["_day"].unique().sort().to_numpy()
+    holdouts = []
+    for split in range(splits):
+        drawn = np.random.default_rng(split).choice(days, len(days) * 3 // 10, replace=False)
+        judges = learnt["_day"].is_in(pl.Series(drawn).implode())
+        held = learnt.filter(judges)
+        said = place.fit(learnt.filter(~judges).drop("_day"))(held)
+        holdouts.append(held.with_columns(pl.Series(SAID, said)))
+    return FirstWindow(**vars(place), holdouts=holdouts)
 
 
 def ground(name: str, path: str, most: tuple[int, int]) -> Ground:
@@ -479,6 +527,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="six sets, 600 faults, 300 null windows, longer windows")
     parser.add_argument("--faults", type=int)
     parser.add_argument("--nulls", type=int)
+    parser.add_argument("--only", choices=("later", "first"), help="windows after others of a champion, or first ones")
     parser.add_argument("--verbose", action="store_true", help="say what was called in place of what was planted")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
@@ -492,13 +541,22 @@ def main() -> None:
                 path = name if name in BUNDLED else str(build(name, asked.wheels, Path(folder)))
                 places.append(ground(name.partition(":")[0], path, most))
     count, nulls = (600, 300) if asked.full else (200, 100)
-    found = study(places, asked.faults or count, nulls if asked.nulls is None else asked.nulls, verbose=asked.verbose)
-    show(found, places)
-    print("\n".join(line for place in places for line in months(place)) + "\n")
-    print(f"50,000 rows of 20 columns beside as many: {speed(50_000, 20):.1f} s of CPU time")
+    count, nulls = asked.faults or count, nulls if asked.nulls is None else asked.nulls
+    studied = {}
+    if asked.only != "first":
+        studied["later"] = study(places, count, nulls, verbose=asked.verbose)
+        show(studied["later"], places)
+        print("\n".join(line for place in places for line in months(place)) + "\n")
+        print(f"50,000 rows of 20 columns beside as many: {speed(50_000, 20):.1f} s of CPU time\n")
+    if asked.only != "later":
+        print("The first window of a champion, beside the rows it was judged on\n")
+        firsts = [first_window(place) for place in places]
+        studied["first"] = study(firsts, count // 2, nulls, verbose=asked.verbose)
+        show(studied["first"], firsts)
     print(f"{time.perf_counter() - began:.0f} s in all")
     if asked.json:
-        asked.json.write_text(json.dumps({name: dict(found[name]) for name in found}, indent=1), encoding="utf-8")
+        content = {arm: {name: dict(found[name]) for name in found} for arm, found in studied.items()}
+        asked.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
