@@ -14,8 +14,7 @@ from expectations.contradictions import REPLAY
 from expectations.errors import DriftwheelError, StorageError
 from expectations.loading import FILE, SUITE, load_use_case, shipped_use_cases
 from expectations.usecase import NAME_PATTERN
-from tasks.modelling.adopted import FILES
-from tasks.modelling.model_files import ModelFile
+from tasks.modelling.model_kinds import FILES, ModelFile
 from tasks.profiling.adopting import adopt
 from tasks.profiling.choices import Choices
 from tasks.profiling.choosing import choose

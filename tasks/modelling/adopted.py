@@ -19,13 +19,13 @@ from expectations.shipped_files import read_shipped
 from tasks.modelling.adopted_proofs import LibraryProof, prove
 from tasks.modelling.feature_groups import IMPORTANCE_ALONE
 from tasks.modelling.importance import permuted
-from tasks.modelling.model_files import ModelFile, read_model
+from tasks.modelling.model_files import read_model
+from tasks.modelling.model_kinds import FILES, Kind, ModelFile
+from tasks.modelling.onnx_scores import OnnxScores
 from tasks.modelling.predictors import TreePredictor
 from tasks.modelling.xgboost_trees import XGBoostTrees
 
 SETTINGS = "adopted.json"
-FILES = {"lightgbm": "model.txt", "xgboost": "xgboost.json"}
-"""What a file of each kind is called in a use case and in a bundle."""
 SAMPLE = 2000
 """Rows, at most, that it is proved on and that importance is measured over."""
 
@@ -34,10 +34,10 @@ class Adopted(Family):
     """A model that others trained, as `first` under `model`: it learns nothing, and candidates challenge it.
 
     The file lies in the use case's folder, or in an installed package (`package:path`): LightGBM's text
-    (`booster.save_model`) or XGBoost's JSON, or its UBJ where XGBoost is installed; never a pickle. The features are
-    those of the model, as numbers, in its own order. Before anything is judged, it has to say what its library says of
-    rows of the table: LightGBM to the last bit, XGBoost within 0.000001 (where that is installed). `driftwheel adopt`
-    writes all of it.
+    (`booster.save_model`), XGBoost's JSON, or its UBJ where XGBoost is installed, or an ONNX graph; never a pickle. The
+    features are those of the model, as numbers, in its own order. Before anything is judged, it has to say what its
+    library says of rows of the table: LightGBM to the last bit, XGBoost (where that is installed) and ONNX Runtime
+    within 0.000001. `driftwheel adopt` writes all of it.
     """
 
     examples: ClassVar = ({"family": "adopted", "file": "tasks.modelling:smallest_trees.txt"},)
@@ -52,8 +52,8 @@ class Adopted(Family):
         """Return the file where it comes with a package, and its objective is of another problem."""
         if ":" not in self.file:  # in the use case's folder, which is not known here
             return {}
-        found = self.read(None).task
-        return {} if found == task else {"file": f"it is a model of {found}"}
+        found = self.read(None).tasks
+        return {} if task in found else {"file": f"it is a model of {' or '.join(found)}"}
 
     def read(self, folder: Path | None) -> ModelFile:
         """Return the model, as its file describes it.
@@ -85,7 +85,7 @@ class Adopted(Family):
         """
         del valid, seed, report, start_from
         model = self.read(train.folder)
-        refuse_other_problem(model, train.task, len(train.classes))
+        refuse_other_problem(model, train.task, train.classes)
         refuse_other_features(model, train)
         return AdoptedModel(model, self, train)
 
@@ -93,7 +93,7 @@ class Adopted(Family):
     def load(cls, folder: Path) -> Predictor:
         """Return a predictor of the file in `folder`."""
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        kind = settings["kind"]
+        kind: Kind = settings["kind"]
         return predictor_of(kind, (folder / FILES[kind]).read_bytes(), _row(settings["base_row"]))
 
 
@@ -122,10 +122,12 @@ class AdoptedModel:
         return permuted(self.predict, self._sample, self._features, alone=IMPORTANCE_ALONE)
 
 
-def predictor_of(kind: str, content: bytes, base_row: Vector) -> Predictor:
+def predictor_of(kind: Kind, content: bytes, base_row: Vector) -> Predictor:
     """Return what runs a model file of a kind here."""
     if kind == "lightgbm":
         return TreePredictor(content.decode("utf-8"))
+    if kind == "onnx":
+        return OnnxScores(content, base_row)
     return XGBoostTrees(content, base_row, any_base=True)
 
 
@@ -137,8 +139,16 @@ def proved(model: ModelFile, predictor: Predictor, rows: Matrix, task: Task) -> 
     TrainingError
         If it says anything else than its library does, or no such predictions as the problem has.
     """
-    found = prove(model, predictor, rows)
     scores = predictor.predict(rows)
+    unknown = np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
+    if unknown.any():
+        lacking = int((unknown & np.isnan(rows).any(axis=1)).sum())
+        raise TrainingError(
+            "a number for each row",
+            f"none for {int(unknown.sum()):,} of {len(rows):,}, {lacking:,} of them with missing values",
+            "Export the model with what fills in missing values, or give a table without them",
+        )
+    found = prove(model, predictor, rows)
     if not problem_of(task).sound(scores):
         raise TrainingError(
             f"predictions of a {task}",
@@ -148,24 +158,28 @@ def proved(model: ModelFile, predictor: Predictor, rows: Matrix, task: Task) -> 
     return found
 
 
-def refuse_other_problem(model: ModelFile, task: Task, classes: int) -> None:
+def refuse_other_problem(model: ModelFile, task: Task, classes: Sequence[str]) -> None:
     """Refuse a model of another kind of problem, or of as many classes as the label has not.
 
     Raises
     ------
     TrainingError
     """
-    if model.task != task:
+    if task not in model.tasks:
         raise TrainingError(
             f"a model of a {task}, as the target is one",
-            f"one of a {model.task}",
+            f"one of a {' or '.join(model.tasks)}",
             "Name the column that the model was trained to predict, or correct `task`",
         )
-    if model.outputs > 1 and model.outputs != classes:
+    named = not model.classes or tuple(model.classes) == tuple(classes)
+    swapped = model.outputs == 1 and tuple(reversed(model.classes)) == tuple(classes) != ()
+    if swapped or (model.outputs > 1 and (model.outputs != len(classes) or not named)):
         raise TrainingError(
-            f"a model of {classes} classes, as the label has",
-            f"one of {model.outputs}",
-            "Give the table that it was trained on, or rows of all of its classes",
+            f"a model of {len(classes)} classes, as the label has" + ("" if named else f": {_some(classes)}"),
+            f"one of {model.outputs if model.outputs > 1 else 2}" + ("" if named else f": {_some(model.classes)}"),
+            f"Let `positive` be {model.classes[-1]}, whose probability the model answers with"
+            if swapped
+            else "Give the table that it was trained on, or rows of all of its classes",
         )
 
 

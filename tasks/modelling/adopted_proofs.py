@@ -9,10 +9,11 @@ import numpy as np
 
 from expectations.errors import TrainingError
 from expectations.families import Matrix, Predictor, Scores
-from tasks.modelling.model_files import ModelFile
+from tasks.modelling.model_kinds import Kind, ModelFile
+from tasks.modelling.onnx_scores import feeds, scores_output, table_of_scores
 
-LIBRARIES = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
-TOLERANCES = {"lightgbm": 0.0, "xgboost": 1e-6}
+LIBRARIES: dict[Kind, str] = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "onnx": "ONNX Runtime"}
+TOLERANCES: dict[Kind, float] = {"lightgbm": 0.0, "xgboost": 1e-6, "onnx": 1e-6}
 """How far a prediction may lie from the library's, as a share of the largest one or of 1, whichever is more."""
 _ALONE = 64
 
@@ -79,15 +80,29 @@ def _theirs(model: ModelFile, rows: Matrix) -> Scores | None:
 
         booster = lightgbm.Booster(model_str=model.content.decode("utf-8"))
         return np.asarray(booster.predict(rows, num_threads=1), np.float64)
-    if find_spec("xgboost") is None:
-        return None
+    if model.kind == "onnx":
+        return _of_runtime(model.content, rows)
+    return _of_xgboost(model.content, rows) if find_spec("xgboost") else None
+
+
+def _of_runtime(content: bytes, rows: Matrix) -> Scores:
+    """Return what a plain session, as anyone begins one, says of rows."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    output, _ = scores_output(session)
+    scores = table_of_scores(session.run([output], feeds(session, rows))[0])
+    return scores[:, -1] if scores.shape[1] < 3 else scores
+
+
+def _of_xgboost(content: bytes, rows: Matrix) -> Scores:
     import xgboost
 
     trees = xgboost.Booster({"nthread": 1})
     with np.errstate(over="ignore"):
         rows = rows.astype(np.float32)
     try:
-        trees.load_model(bytearray(model.content))
+        trees.load_model(bytearray(content))
         return np.asarray(trees.inplace_predict(rows, validate_features=False), np.float64)
     except xgboost.core.XGBoostError as error:
         raise TrainingError(

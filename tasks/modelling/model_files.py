@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from expectations.errors import TrainingError
 from expectations.families import Task
+from tasks.modelling.model_kinds import ModelFile, refused
+from tasks.modelling.onnx_files import describe_graph
 from tasks.modelling.tree_structures import require_lightgbm_trees, require_xgboost_trees
-
-Kind = Literal["lightgbm", "xgboost"]
 
 _LIGHTGBM: Mapping[Task, Sequence[str]] = {
     "binary_classification": ("binary",),
@@ -31,33 +30,7 @@ _PICKLES = (b"\x80", b"\x78\x9c", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"ZF")
 _UNLIKE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 """What reading JSON raises that is not built as is expected."""
 _ENDINGS = (".pkl", ".pickle", ".joblib")
-WAYS = "LightGBM: booster.save_model('model.txt'); XGBoost: save_model('model.json')"
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """What a model file says of itself.
-
-    Attributes
-    ----------
-    content : bytes
-        The file, as XGBoost's JSON where it was UBJ.
-    features : tuple of str
-        Their names, in the model's order; empty where it knows none.
-    width : int
-        How many they are.
-    task : str
-        The kind of problem that its objective is of.
-    outputs : int
-        Scores of a row: classes where there are several, else 1.
-    """
-
-    kind: Kind
-    content: bytes
-    features: tuple[str, ...]
-    width: int
-    task: Task
-    outputs: int
+WAYS = "LightGBM: booster.save_model('model.txt'); XGBoost: save_model('model.json'); others: export to ONNX"
 
 
 def read_model(content: bytes, name: str) -> ModelFile:
@@ -83,14 +56,10 @@ def read_model(content: bytes, name: str) -> ModelFile:
         if content.startswith(begins):
             return read(content, name)
     raise TrainingError(
-        "a model file of LightGBM (text) or XGBoost (JSON, UBJ)",
+        "a model file of LightGBM (text), XGBoost (JSON, UBJ) or ONNX",
         f"{name}, which begins with {content[:8]!r}",
         f"Save it so where you trained it ({WAYS})",
     )
-
-
-def _refused(name: str, expected: str, found: str, do: str) -> TrainingError:
-    return TrainingError(f"{expected} in {name}", found, do)
 
 
 def _task_of(objective: str, known: Mapping[Task, Sequence[str]], name: str) -> Task:
@@ -98,7 +67,7 @@ def _task_of(objective: str, known: Mapping[Task, Sequence[str]], name: str) -> 
         if objective in objectives:
             return task
     taken = ", ".join(each for objectives in known.values() for each in objectives)
-    raise _refused(name, f"an objective among {taken}", objective or "none", "Train it with one of these")
+    raise refused(name, f"an objective among {taken}", objective or "none", "Train it with one of these")
 
 
 def _read_lightgbm(content: bytes, name: str) -> ModelFile:
@@ -110,9 +79,9 @@ def _read_lightgbm(content: bytes, name: str) -> ModelFile:
         outputs, width = int(said["num_class"]), int(said["max_feature_idx"]) + 1
         text = content.decode("utf-8")
     except (UnicodeDecodeError, KeyError, ValueError) as error:
-        raise _refused(name, "a head as LightGBM writes it", f"{error}", "Save it anew: booster.save_model") from error
+        raise refused(name, "a head as LightGBM writes it", f"{error}", "Save it anew: booster.save_model") from error
     if not trees[sum(sizes) :].startswith(b"end of trees"):
-        raise _refused(
+        raise refused(
             name,
             f"{len(sizes)} trees of {sum(sizes):,} bytes together, and their end behind them",
             "none there: it was cut off or edited (line ends?)",
@@ -125,19 +94,19 @@ def _read_lightgbm(content: bytes, name: str) -> ModelFile:
     try:
         require_lightgbm_trees(blocks, width)
     except ValueError as error:
-        raise _refused(name, "trees as LightGBM writes them", f"{error}", "Save it anew: booster.save_model") from error
+        raise refused(name, "trees as LightGBM writes them", f"{error}", "Save it anew: booster.save_model") from error
     if len(features) != width:
-        raise _refused(name, f"{width} names of features", f"{len(features)}", "Save it anew: booster.save_model")
+        raise refused(name, f"{width} names of features", f"{len(features)}", "Save it anew: booster.save_model")
     coded = _pandas_categories(text)
     if coded:
-        raise _refused(
+        raise refused(
             name,
             "features that are numbers",
             f"{len(coded)} of pandas' type category, which it knows by their places in a list",
             "Train it on columns of numbers that the table has, too, and save it anew",
         )
     named = () if features == [f"Column_{at}" for at in range(width)] else tuple(features)
-    return ModelFile("lightgbm", content, named, width, task, outputs)
+    return ModelFile("lightgbm", content, named, width, (task,), outputs)
 
 
 def _require_outputs(said: Mapping[str, str], outputs: int, trees: int, name: str) -> None:
@@ -145,7 +114,7 @@ def _require_outputs(said: Mapping[str, str], outputs: int, trees: int, name: st
     named = dict(each.split(":", 1) for each in said.get("objective", "").split() if ":" in each)
     found = (said.get("num_tree_per_iteration"), named.get("num_class", said["num_class"]))
     if outputs < 1 or set(found) != {said["num_class"]} or trees % outputs:
-        raise _refused(
+        raise refused(
             name,
             f"num_class {outputs} of all lines of its head, and of its {trees} trees",
             f"num_tree_per_iteration {found[0]}, num_class of the objective {found[1]}",
@@ -179,19 +148,19 @@ def _read_xgboost(content: bytes, name: str) -> ModelFile:
             require_xgboost_trees(learner, outputs)
         found_best = None if best is None else int(best)
     except _UNLIKE as error:
-        raise _refused(name, "a model as XGBoost writes it", f"{error!r}", "Save it anew: save_model") from error
+        raise refused(name, "a model as XGBoost writes it", f"{error!r}", "Save it anew: save_model") from error
     if not trees or categories:
         found = "splits by categories" if trees else f"a {kind} without trees" if kind == "gbtree" else kind
-        raise _refused(name, "trees (gbtree) that split numbers", found, "Train it so, on numbers alone")
+        raise refused(name, "trees (gbtree) that split numbers", found, "Train it so, on numbers alone")
     task = _task_of(objective, _XGBOOST, name)
     if found_best is not None and found_best + 1 < rounds:
-        raise _refused(
+        raise refused(
             name,
             "the trees that you answer with, and no others",
             f"{rounds} rounds, of which early stopping found {found_best + 1} to be best: some callers use these alone",
             "Save those: booster[: booster.best_iteration + 1].save_model('model.json')",
         )
-    return ModelFile("xgboost", content, features, width, task, outputs)
+    return ModelFile("xgboost", content, features, width, (task,), outputs)
 
 
 def _read_ubj(content: bytes, name: str) -> ModelFile:
@@ -208,14 +177,27 @@ def _read_ubj(content: bytes, name: str) -> ModelFile:
     try:
         booster.load_model(bytearray(content))
     except xgboost.core.XGBoostError as error:
-        raise _refused(
+        raise refused(
             name, "a model as XGBoost writes it", str(error).splitlines()[0], "Save it anew: save_model"
         ) from error
     return _read_xgboost(bytes(booster.save_raw("json")), name)
+
+
+def _read_onnx(content: bytes, name: str) -> ModelFile:
+    """Read a graph; one score alone may be a probability or an amount, which the target decides."""
+    graph = describe_graph(content, name)
+    tasks: tuple[Task, ...] = ("multiclass_classification",)
+    if graph.scores == 2 or (graph.scores == 1 and graph.labelled):
+        tasks = ("binary_classification",)
+    elif graph.scores == 1:
+        tasks = ("regression", "binary_classification")
+    outputs = graph.scores if graph.scores > 2 else 1
+    return ModelFile("onnx", content, graph.features, graph.width, tasks, outputs, graph.classes)
 
 
 _READERS: Mapping[bytes, Callable[[bytes, str], ModelFile]] = {
     b"tree\n": _read_lightgbm,
     b'{"': _read_xgboost,
     b"{L": _read_ubj,
+    b"\x08": _read_onnx,  # protobuf: the version, which comes first
 }

@@ -10,8 +10,8 @@ import numpy as np
 from expectations.errors import SourceError
 from expectations.families import Matrix
 from tasks.modelling.adopted import predictor_of, proved, refuse_other_problem, spelled
-from tasks.modelling.model_files import ModelFile
-from tasks.profiling.choices import LEAKS, PERSONAL, Choices, Suspicion
+from tasks.modelling.model_kinds import ModelFile
+from tasks.profiling.choices import LEAKS, PERSONAL, Choices, Suspicion, Target
 from tasks.profiling.profile import Profile
 from tasks.profiling.suspicions import encode
 
@@ -74,8 +74,8 @@ def adopt(profile: Profile, choices: Choices, model: ModelFile, asked: Sequence[
     SourceError, TrainingError
         If the model does not fit the table, or does not say what its library says.
     """
-    target = choices.target
-    refuse_other_problem(model, target.task, len(target.classes))
+    target = _meant(choices.target, model)
+    refuse_other_problem(model, target.task, target.classes)
     names = features_in(model, profile, choices, asked)
     columns = [encode(profile.sample[name], profile.columns[name])[0] for name in names]
     rows: Matrix = np.column_stack(columns)[:2000]
@@ -83,6 +83,7 @@ def adopt(profile: Profile, choices: Choices, model: ModelFile, asked: Sequence[
     leaks = tuple(leak for leak in choices.leaks if not set(leak.columns) & set(names))
     return replace(
         choices,
+        target=target,
         numeric=names,
         encoded=(),
         calendar=(),
@@ -93,6 +94,19 @@ def adopt(profile: Profile, choices: Choices, model: ModelFile, asked: Sequence[
         first=first,
         proof=str(proof),
     )
+
+
+def _meant(target: Target, model: ModelFile) -> Target:
+    """Return the target with that class as the positive one whose probability the model answers with, if it says so."""
+    if model.outputs > 1 or not model.classes or target.positive in (None, model.classes[-1]):
+        return target
+    if target.positive not in model.classes:
+        raise SourceError(
+            f"the model's classes {', '.join(model.classes)} in {target.column}",
+            f"{target.positive!r} among others",
+            "Name the column that the model was trained to predict",
+        )
+    return replace(target, positive=model.classes[-1], share=None if target.share is None else 1 - target.share)
 
 
 def _still_suspected(suspicions: Sequence[Suspicion], names: Sequence[str]) -> Iterator[Suspicion]:

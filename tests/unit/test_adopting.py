@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from expectations.loading import load_use_case
 from flows.cli import main
+from tests.unit.test_adopted_onnx import classifier
 
 ROWS = 700
 
@@ -101,3 +102,17 @@ def test_what_does_not_fit_the_table_is_said(features: list[str], target: str, s
     assert found.exit_code == 1
     assert said in " ".join(found.output.split())
     assert not (given / "taken").exists()
+
+
+def test_an_onnx_graph_says_which_of_two_words_is_positive(given: Path) -> None:
+    table = pl.read_csv("table.csv")
+    words = table.with_columns(late=pl.when(pl.col("late") == 1).then(pl.lit("early")).otherwise(pl.lit("late")))
+    (given / "model.onnx").write_bytes(classifier(["early", "late"], zipmap=True))
+    table.with_columns(words["late"], n=pl.col("x") * 2).write_csv("table.csv")
+    found = adopt("--clock", "at", "--features", "x,y y,n", model="model.onnx")
+    assert found.exit_code == 0, found.output
+    assert "says what ONNX Runtime says of 700 rows" in found.output
+    assert load_use_case(str(given / "taken")).spec.label.positive == "late"
+    checked = CliRunner().invoke(main, ["check", "taken"])
+    assert checked.exit_code == 0, checked.output
+    assert "one prediction" in checked.output

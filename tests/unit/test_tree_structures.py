@@ -146,7 +146,7 @@ def test_numbers_beyond_32_bits_are_answered_as_xgboost_does(trees_of_xgboost: b
     model = read_model(trees_of_xgboost, "model.json")
     rows = np.array([[1e300, 0.0, -1e300]])
     predictor = predictor_of(model.kind, model.content, np.zeros(3))
-    assert (proved(model, predictor, rows, model.task).distance or 0) < 1e-6
+    assert (proved(model, predictor, rows, model.tasks[0]).distance or 0) < 1e-6
 
 
 def test_what_xgboost_itself_refuses_is_said(trees_of_xgboost: bytes) -> None:
@@ -155,7 +155,7 @@ def test_what_xgboost_itself_refuses_is_said(trees_of_xgboost: bytes) -> None:
     model = read_model(json.dumps(content, separators=(",", ":")).encode(), "model.json")
     predictor = predictor_of(model.kind, model.content, np.zeros(3))
     with pytest.raises(TrainingError, match=r"a model that XGBoost itself loads.*Integer to String"):
-        proved(model, predictor, np.zeros((2, 3)), model.task)
+        proved(model, predictor, np.zeros((2, 3)), model.tasks[0])
 
 
 def test_json_nested_without_end_is_refused() -> None:

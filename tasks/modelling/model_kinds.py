@@ -1,0 +1,48 @@
+"""What is known of a model file that others trained, whatever kind it is of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from expectations.errors import TrainingError
+from expectations.families import Task
+
+Kind = Literal["lightgbm", "xgboost", "onnx"]
+
+FILES: dict[Kind, str] = {"lightgbm": "model.txt", "xgboost": "xgboost.json", "onnx": "model.onnx"}
+"""What a file of each kind is called in a use case and in a bundle."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file says of itself.
+
+    Attributes
+    ----------
+    content : bytes
+        The file, as XGBoost's JSON where it was UBJ.
+    features : tuple of str
+        Their names, in the model's order; empty where it knows none.
+    width : int
+        How many they are.
+    tasks : tuple of str
+        The kinds of problem that its answers may be of: one, where the file says its objective.
+    outputs : int
+        Scores of a row: classes where there are several, else 1.
+    classes : tuple of str
+        Their names in the order of its scores; empty where it knows none.
+    """
+
+    kind: Kind
+    content: bytes
+    features: tuple[str, ...]
+    width: int
+    tasks: tuple[Task, ...]
+    outputs: int
+    classes: tuple[str, ...] = ()
+
+
+def refused(name: str, expected: str, found: str, do: str) -> TrainingError:
+    """Return the error of a file that is not taken."""
+    return TrainingError(f"{expected} in {name}", found, do)
