@@ -28,6 +28,10 @@ _KINDS = {
     "float_type": "a number",
     "float_parsing": "a number",
     "finite_number": "a finite number",
+    "date_type": "a day (such as 2024-01-31)",
+    "date_parsing": "a day (such as 2024-01-31)",
+    "date_from_datetime_parsing": "a day (such as 2024-01-31)",
+    "date_from_datetime_inexact": "a day (such as 2024-01-31)",
 }
 _BEYOND = {
     "greater_than": "a number greater than {gt}",

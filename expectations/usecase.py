@@ -29,6 +29,7 @@ from expectations.production import Costs, Monitoring, Release, RowWindows, Sche
 from expectations.protection import Protected
 from expectations.slots import CLEANING, FEATURES, GATES, METRICS, PROBLEMS, SOURCES
 from expectations.windows import Count, Grid
+from expectations.written_instants import Instant
 
 _DAY, _AT_ONCE = Duration.parse("1d"), Duration.parse("0d")
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
@@ -68,7 +69,7 @@ class UseCase(Strict):
     monitoring: Monitoring
     costs: Costs = Costs()
     release: Release = Release()
-    start: datetime | None = None
+    start: Instant | None = None
     """Instant of the first model in a replay; without it the window that a fifth of the history ends in."""
     alerts: Targets = ()
     """Addresses that messages go to; an address alone gets warnings and failures."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,11 +31,12 @@ class InstantParameter(click.ParamType[datetime]):
         """Read the text."""
         if isinstance(value, datetime):
             return value
+        from expectations.written_instants import read_instant
+
         try:
-            instant = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no instant; write for example 2013-05-01 or 2013-05-01T06:00Z", param, ctx)
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+            return read_instant(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def read_settings() -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ Make = Callable[..., Path]
         ("keys", [], "expected at least 1; found 0"),
         ("alerts", [""], "expected a text of at least 1 character(s); found a text"),
         ("evaluation.resamples", -1, "found the number -1"),
+        ("start", "yesterday", "'yesterday' is no instant; write for example 2013-05-01 or 2013-05-01T06:00Z"),
+        ("start", [1], "expected an instant, as a text; write for example 2013-05-01 or 2013-05-01T06:00Z"),
+        (
+            "monitoring.reference",
+            {"of": "period", "since": "May", "until": "2011-06-01"},
+            "expected a day (such as 2024-01-31); found the text 'May'",
+        ),
         ("title", "x" * 50_000, None),
         ("evaluation.effects", "x" * 50_000, "expected a list; found a text of 50,000 characters"),
     ],
@@ -53,6 +61,14 @@ def test_a_value_of_another_kind_is_said_with_what_was_found(
     (problem,) = caught.value.problems
     assert problem.message.endswith(message)
     assert problem.line
+
+
+@pytest.mark.parametrize("written", ["2011-03-01", "2011-03-01T00:00:00", "2011-03-01T01:00+01:00"])
+def test_a_replay_begins_at_an_instant_as_it_is_written_elsewhere(make_use_case: Make, written: str) -> None:
+    """A date was refused, and an instant without its zone failed once it was compared with rows."""
+    spec = load_use_case(str(make_use_case(changes={"start": written}))).spec
+    assert spec.start == datetime(2011, 3, 1, tzinfo=UTC)
+    assert spec.start.utcoffset() == timedelta(0)
 
 
 def test_what_is_wrong_inside_a_list_is_said_alone(make_use_case: Make) -> None:
