@@ -85,9 +85,9 @@ def _walk(
     batch: int,
 ) -> Story:
     job = open_job(usecase, datetime.now(UTC), None, namespace)
-    reset(job)
     world = read_history(job.usecase, job.places.secret)
     windows = plan_windows(job.usecase, world, start, end)
+    reset(job)  # not before its windows are known: a wrong date leaves the earlier replay as it is
     own = original.spec.monitoring.policy
     if job.usecase.walked and (own.cooldown.approximate_seconds or own.budget):
         say("without a clock no time goes by between windows: cooldown and budget do not bind in this replay")

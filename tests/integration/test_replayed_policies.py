@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from expectations.errors import SourceError
 from expectations.loading import load_use_case
 from flows.backtest import backtest, past_of
 from flows.replay import namespace_of, replay
@@ -58,3 +59,7 @@ def test_a_policy_replayed_decides_as_it_was_walked(make_use_case: Callable[...,
     kept = [test for test in (budget_test_of(entry.evidence) for entry in judged) if test is not None]
     first = next_test(BUDGET, None).tested(won=False)
     assert kept == ([first, next_test(BUDGET, first).tested(won=True)] if name == "twins" else [])
+
+    with pytest.raises(SourceError, match="no whole window"):  # a wrong date leaves the replay before as it is
+        replay(str(folder), start=instant("2013-01-01"))
+    assert Settings().platform().entries(namespace_of(f"walked_{name}"), kind="train") == judged
