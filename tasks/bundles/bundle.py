@@ -11,7 +11,7 @@ model.txt or model.onnx
 golden.json
     Rows with the predictions they must give, wherever the bundle is loaded.
 erased.json
-    Where golden rows of a person were erased afterwards: what the rest of them hashes to, each time.
+    Where golden or judged rows of a person were erased afterwards: what the rest of them hashes to, each time.
 reference.json
     What the training rows looked like, column by column, for drift.
 expected.json
@@ -59,6 +59,8 @@ EVALUATION = "evaluation.json"
 GOLDEN_TOLERANCE = 1e-6
 _AROUND = ("features.json", CALIBRATION, "reference.json", LOSSES, GOLDEN, EXPECTED, INTERVALS, EVALUATION, JUDGED)
 """Files that are no part of the model."""
+_ERASABLE = (GOLDEN, JUDGED)
+"""Files that rows of a person may be erased from."""
 
 
 def model_files(manifest: Manifest) -> list[str]:
@@ -270,7 +272,8 @@ def _load_bundle(folder: Path, expected: str | None) -> Bundle:
     for name, known in manifest.files.items():
         if not (folder / name).is_file():
             raise BundleError(f"{name} in the bundle {digest[:12]}", "no such file", "Deploy it again")
-        if (found := hash_file(folder / name)) != known and not (name == GOLDEN and found in erased_hashes(folder)):
+        after = erased_hashes(folder, name) if name in _ERASABLE else []
+        if hash_file(folder / name) not in (known, *after):
             raise BundleError(
                 f"{name} as it was sealed in the bundle {digest[:12]}", "another content", "Deploy it again"
             )

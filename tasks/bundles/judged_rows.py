@@ -6,6 +6,8 @@ as they were known when it was judged. Who is erased there is in no comparison a
 
 from __future__ import annotations
 
+import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +18,11 @@ import polars as pl
 from expectations.errors import BundleError
 from expectations.families import Scores
 from expectations.usecase import UseCase
+from tasks.bundles.golden_rows import note_erased
 from tasks.bundles.manifest import Manifest
+from tasks.stores.files import storing
 from tasks.stores.hashing import hash_keys
+from tasks.stores.whole_files import replace_file
 
 JUDGED = "judged.parquet"
 FORMAT = "1"
@@ -25,6 +30,8 @@ MAX_ROWS = 20_000
 """Rows of a holdout that are kept; of more, so many are drawn."""
 MAX_SCORES = 100_000
 """Scores that are kept, of all rows together: of many classes fewer rows."""
+_NOTED = ("format", "as_of", "since", "until")
+"""What is noted in the file of all rows."""
 
 
 @dataclass(frozen=True)
@@ -102,3 +109,32 @@ def read_judged(folder: Path, manifest: Manifest) -> JudgedRows | None:
     scores = kept.drop("key").to_numpy()
     as_of, since, until = (datetime.fromisoformat(noted[name]) for name in ("as_of", "since", "until"))
     return JudgedRows(kept["key"], scores[:, 0] if scores.shape[1] == 1 else scores, as_of, since, until)
+
+
+def count_judged(folder: Path, keys: Collection[int]) -> int:
+    """Return how many of the kept rows have one of some hashes of keys."""
+    return len(pl.read_parquet(folder / JUDGED, columns=["key"]).filter(pl.col("key").is_in(_hashes(keys))))
+
+
+def redact_judged(folder: Path, keys: Collection[int]) -> None:
+    """Erase judged rows of a sealed bundle; it stays the bundle it was.
+
+    Killed in the middle, it can be loaded, and this be called again.
+
+    Parameters
+    ----------
+    keys : collection of int
+        Hashes of their keys.
+    """
+    path = folder / JUDGED
+    with storing("erase judged rows in", path):
+        noted = {name: value for name, value in pl.read_parquet_metadata(path).items() if name in _NOTED}
+        left = pl.read_parquet(path).filter(~pl.col("key").is_in(_hashes(keys)))
+        content = io.BytesIO()
+        left.write_parquet(content, compression="zstd", statistics=False, metadata=noted)
+        note_erased(folder, JUDGED, content.getvalue())
+        replace_file(path, content.getvalue())
+
+
+def _hashes(keys: Collection[int]) -> pl.Expr:
+    return pl.lit(pl.Series(sorted(keys), dtype=pl.UInt64)).implode()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.bundles.golden_rows import GOLDEN, redact_golden
+from tasks.bundles.judged_rows import JUDGED, count_judged, redact_judged
 from tasks.bundles.manifest import MANIFEST
 from tasks.erasing.words import Words
 from tasks.stores.files import storing
@@ -56,6 +57,7 @@ def sweep(
     words: Words,
     is_theirs: Callable[[Mapping[str, object]], bool],
     served: Collection[str],
+    keys: Collection[int],
     *,
     names: Collection[str],
     foreign: Collection[str],
@@ -65,7 +67,7 @@ def sweep(
 
     What belongs to another use case stays: its keys and values are others'.
 
-    Of a bundle their golden rows go, which it allows (`redact_golden`). Where another of its files
+    Of a bundle their golden and judged rows go, which it allows (`redact_golden`). Where another of its files
     has one, such as the categories that its features know, that file is removed: the model cannot be served again.
     Unless it is served: then it is named, until another one is.
 
@@ -75,6 +77,8 @@ def sweep(
         Whether a golden row is.
     served : collection of str
         Bundles that are.
+    keys : collection of int
+        Hashes of keys of their rows, as bundles have them.
     names, foreign : collection of str
         The use case with its replay, and the other ones of the home.
     """
@@ -83,8 +87,8 @@ def sweep(
         if _is_foreign(path.relative_to(home), names, foreign):
             continue
         sealed = (path.parent / MANIFEST).exists()
-        if sealed and path.name == GOLDEN:
-            _sweep_golden(path, words, is_theirs, found, dry_run=dry_run)
+        if sealed:
+            _sweep_rows(path, words, is_theirs, keys, found, dry_run=dry_run)
         if _is_journaled(path.relative_to(home)):
             if not dry_run and words.file_has(path):
                 found.left.append(f"{path}: run this again, which brings it in first")
@@ -131,6 +135,24 @@ def _is_foreign(path: Path, names: Collection[str], foreign: Collection[str]) ->
 def _is_journaled(path: Path) -> bool:
     """Whether a file is a segment that the harvest brings in: the row is erased from the table then."""
     return path.parts[0] == _JOURNAL and len(path.parts) == _DEPTH and is_segment(path)
+
+
+def _sweep_rows(
+    path: Path,
+    words: Words,
+    is_theirs: Callable[[Mapping[str, object]], bool],
+    keys: Collection[int],
+    found: Swept,
+    *,
+    dry_run: bool,
+) -> None:
+    """Take the rows of theirs that a bundle keeps out of the file that has some."""
+    if path.name == GOLDEN:
+        _sweep_golden(path, words, is_theirs, found, dry_run=dry_run)
+    if path.name == JUDGED and (theirs := count_judged(path.parent, keys)):
+        found.counts["judged rows"] += theirs
+        if not dry_run:
+            redact_judged(path.parent, keys)
 
 
 def _sweep_golden(

@@ -23,6 +23,7 @@ from infra.environment import variables_of_children
 from infra.settings import Settings
 from tasks.bundles.bundle import load_bundle
 from tasks.bundles.history_state import keep_history
+from tasks.bundles.judged_rows import read_judged
 from tasks.cleaning.cleaning import clean_batches
 from tasks.collection.collecting import collect_sources
 from tasks.erasing import files, forgetting, retention, rows, words
@@ -36,6 +37,7 @@ from tasks.stores.backups import note_backup
 from tasks.stores.desired_state import Served
 from tasks.stores.engines import close_engines
 from tasks.stores.harvest import harvest
+from tasks.stores.hashing import hash_keys
 from tasks.stores.journal import Feedback, Origin, Predictions, pack
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import Entry
@@ -168,6 +170,19 @@ def naming(home: Path) -> list[str]:
     return [str(path.relative_to(home)) for path in files if any(word.encode() in path.read_bytes() for word in names)]
 
 
+def judged_keys(home: Path) -> set[int]:
+    """Return the hashes of keys that the champion's bundle has of the rows it was judged on."""
+    releases = Releases(home / "releases")
+    champion = releases.desired("orders").champion.bundle
+    bundle = load_bundle(releases.bundle("orders", champion), champion)
+    return set(read_judged(bundle.folder, bundle.manifest).keys)
+
+
+def keys_of(lake: Lake, *, theirs: bool) -> set[int]:
+    rows = lake.scan("raw").filter((pl.col("customer") == NAME) == theirs).collect()
+    return set(hash_keys(rows.select("id")))
+
+
 def others(lake: Lake, table: str = "raw") -> list[int]:
     return sorted(lake.scan(table).filter(pl.col("customer") != NAME).collect()["id"])
 
@@ -188,6 +203,8 @@ def test_no_byte_of_them_is_left_and_nobody_else_loses_a_row(folder: Path, home:
     assert counts["reports"] == 2
     assert counts["files of MLflow"] == 1
     assert len(naming(home)) > 8
+    kept = judged_keys(home)
+    assert counts["judged rows"] == len(kept & keys_of(lake, theirs=True)) > 0
 
     done = call("--where", f'customer = "{NAME}"', "--yes", "--json")
 
@@ -209,6 +226,7 @@ def test_no_byte_of_them_is_left_and_nobody_else_loses_a_row(folder: Path, home:
     assert [each.words for each in measured.slices] == ["customer = (erased)", f"customer = {OTHER}"]
     champion = Releases(home / "releases").desired("orders").champion.bundle
     load_bundle(Releases(home / "releases").bundle("orders", champion), champion).prove()
+    assert judged_keys(home) == kept & keys_of(lake, theirs=False)
 
     assert "nothing of them is here" in call("--where", f'customer = "{NAME}"', "--yes").output
 

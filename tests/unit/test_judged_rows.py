@@ -12,8 +12,18 @@ import polars as pl
 import pytest
 
 from expectations.errors import BundleError
-from tasks.bundles.judged_rows import JUDGED, MAX_ROWS, MAX_SCORES, JudgedRows, read_judged, write_judged
-from tasks.stores.hashing import hash_keys
+from tasks.bundles.golden_rows import erased_hashes
+from tasks.bundles.judged_rows import (
+    JUDGED,
+    MAX_ROWS,
+    MAX_SCORES,
+    JudgedRows,
+    count_judged,
+    read_judged,
+    redact_judged,
+    write_judged,
+)
+from tasks.stores.hashing import hash_file, hash_keys
 from tests.conftest import instant
 
 START = instant("2024-03-01")
@@ -99,3 +109,21 @@ def test_keys_hash_alike_whatever_holds_them_and_as_they_did() -> None:
     assert hashed("Ann") == [6_815_783_469_026_767_838], "bundles hold what it was"
     both = hash_keys(pl.DataFrame({"a": ["x", "xy"], "b": ["yz", "z"]})).to_list()
     assert both[0] != both[1]
+
+
+def test_rows_of_a_person_go_and_the_others_stay_as_often_as_it_is_called(tmp_path: Path) -> None:
+    frame, scores = holdout(300), np.random.default_rng(1).uniform(size=300)
+    kept(tmp_path, frame, scores)
+    theirs = set(hash_keys(frame.filter(customer="Ann 4").select("customer", "at")))
+    assert count_judged(tmp_path, theirs) == len(theirs) > 30
+
+    redact_judged(tmp_path, theirs)
+    redact_judged(tmp_path, theirs)
+
+    left = read_judged(tmp_path, SimpleNamespace(files={JUDGED: ""}))  # type: ignore[arg-type]
+    others = frame.with_columns(said=pl.Series(scores)).filter(pl.col("customer") != "Ann 4")
+    said = dict(zip(left.keys, left.prediction.tolist(), strict=True))
+    assert said == dict(zip(hash_keys(others.select("customer", "at")), others["said"].to_list(), strict=True))
+    assert left.as_of == instant("2024-05-01")
+    assert hash_file(tmp_path / JUDGED) in erased_hashes(tmp_path, JUDGED)
+    assert count_judged(tmp_path, theirs) == 0
