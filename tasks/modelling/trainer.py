@@ -10,6 +10,7 @@ from torch import nn
 
 from expectations.errors import TrainingError
 from expectations.families import Report, Rows
+from expectations.wording import one_line
 from tasks.modelling.checkpoints import Checkpoints
 from tasks.modelling.epochs import LearningState, run_epochs
 from tasks.modelling.fitted_network import FittedNetwork
@@ -135,7 +136,7 @@ def _go_on_from(network: nn.Module, folder: Path, centre: float, spread: float) 
     except RuntimeError as error:
         raise TrainingError(
             "weights of the same layers to go on from",
-            str(error).splitlines()[0],
+            one_line(error),
             "Train from the start, or declare the champion's layers",
         ) from error
     last: Any = network.last

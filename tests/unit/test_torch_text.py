@@ -124,6 +124,17 @@ def test_the_same_seed_learns_the_same(train: Rows, learnt) -> None:
 
 
 @pytest.mark.slow
+def test_two_workers_learn_what_one_would(train: Rows) -> None:
+    one, two = (
+        declared(epochs=3, workers=workers, adapters=ADAPTERS | {"dropout": 0})
+        .fit(train, None, seed=0, report=silent)
+        .predict(train.matrix)
+        for workers in (1, 2)
+    )
+    np.testing.assert_allclose(two, one, rtol=0, atol=1e-3)
+
+
+@pytest.mark.slow
 def test_after_a_kill_it_goes_on_from_small_checkpoints(
     tmp_path: Path, train: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +171,7 @@ def test_checkpoints_and_a_warm_start_are_of_the_same_encoder_alone(tmp_path: Pa
     begun = recipe.begins_with(None)
     rewritten(folder, lambda weights: {name: value * 1.01 for name, value in weights.items()})
     assert recipe.begins_with(None) != begun
-    with pytest.raises(TrainingError, match="weights of the same layers to go on from"):
+    with pytest.raises(TrainingError, match=r"weights of the same layers.*beside another backbone's weights"):
         recipe.fit(train, None, seed=0, report=silent, start_from=tmp_path)
 
 
