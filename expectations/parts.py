@@ -220,6 +220,9 @@ class CleaningStep(Part):
 
     computes: ClassVar[bool] = False
     """Whether it computes with its columns, so that each holds numbers."""
+    own_columns: ClassVar[bool] = False
+    """Whether it looks at no columns but those it `reads` and the keys, and changes no others: then `repair` is given
+    these alone, and rows of a large table that it leaves out are never held beside the others."""
 
     @abstractmethod
     def reads(self) -> tuple[str, ...]:

@@ -195,6 +195,13 @@ def _cleaning_laws(step: CleaningStep) -> Iterator[tuple[str, bool]]:
     yield "a request is repaired as the rows that were learnt from", same
     again, _ = repair(raw, [step], ["_row"])
     yield "the same rows are repaired the same way", clean.equals(again)
+    if step.own_columns:
+        own = list(dict.fromkeys((*step.reads(), "_row")))
+        alone, _ = repair(raw.select(own), [step], ["_row"])
+        others = [column for column in raw.columns if column not in step.reads()]
+        same = alone.equals(clean.select(own)) and clean.columns == raw.columns
+        same = same and clean.select(others).equals(kept.select(others))
+        yield "it looks at no columns but those it reads and the keys, and changes no others", same
     yield from _agrees(program, raw.drop("_row"))
 
 

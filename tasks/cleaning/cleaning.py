@@ -12,13 +12,13 @@ import polars as pl
 from expectations.errors import TurnTakenError
 from expectations.loading import LoadedUseCase
 from expectations.parts import Repaired
-from tasks.cleaning.duplicates import last_of_each
+from tasks.cleaning.duplicates import places_of_last
 from tasks.cleaning.judgement import judge
-from tasks.cleaning.repair import repair
+from tasks.cleaning.repair import repair_stored
 from tasks.cleaning.suite import Outcome
 from tasks.stores.lake import Lake
-from tasks.stores.lake_tables import BATCH, POSITION, UNREAD, Version
-from tasks.stores.memory import in_one_piece
+from tasks.stores.lake_tables import BATCH, UNREAD, Version
+from tasks.stores.stored_rows import StoredRows
 
 APPLICATION = "clean"
 REASONS = "_reasons"
@@ -81,16 +81,16 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
     spec = usecase.spec
     done = lake.transaction("clean", APPLICATION)
     set_apart = lake.transaction("quarantine", APPLICATION)
-    waiting = in_one_piece(lake.collect("raw", lake.scan("raw").filter(pl.col(BATCH) > done)))
-    if not waiting[BATCH].is_sorted():
-        waiting = waiting.sort(BATCH, maintain_order=True)
-    if waiting.is_empty():
+    waiting = StoredRows.of(lake, "raw", lake.scan("raw").filter(pl.col(BATCH) > done)).sorted_by(BATCH)
+    if not len(waiting):
         return Cleaned(0, 0, (), (), {}, (), (), _version(lake), done)
-    if done or waiting[BATCH].n_unique() > 1:  # of a key delivered again, only the newest version is judged
-        waiting = last_of_each(waiting, spec.keys)
-    batch = int(waiting[BATCH].max())  # type: ignore[arg-type] # an integer column
+    batches = waiting.select([BATCH])[BATCH]
+    if done or batches.n_unique() > 1:  # of a key delivered again, only the newest version is judged
+        waiting = waiting.at(places_of_last(waiting.select(spec.keys)))
+        batches = waiting.select([BATCH])[BATCH]
+    batch = int(batches.max())  # type: ignore[arg-type] # an integer column
     outcomes = judge(usecase, waiting)
-    since = waiting.filter(pl.col(BATCH) > vouched)
+    since = waiting.at((batches > vouched).arg_true())
     judged = outcomes if len(since) == len(waiting) else judge(usecase, since) if len(since) else ()
     unjudged = [each for each in outcomes if each.holds and each.error is not None]  # that nobody can vouch for
     holding = [*unjudged, *(each for each in judged if each.holds and each.name not in {one.name for one in unjudged})]
@@ -111,13 +111,14 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
                 if outcome.name not in reasons[int(position)]:  # there may be several of a type on one column
                     reasons[int(position)].append(outcome.name)
                     counts[outcome.name] += 1
-    failing, waiting = sorted(reasons), waiting.drop(UNREAD, strict=False)
-    apart = waiting[failing].with_columns(pl.Series(REASONS, [_together(reasons[p]) for p in failing], dtype=pl.String))
+    failing, waiting = sorted(reasons), waiting.drop(UNREAD)
+    apart = waiting.at(pl.Series(failing, dtype=pl.UInt32)).frame()
+    apart = apart.with_columns(pl.Series(REASONS, [_together(reasons[p]) for p in failing], dtype=pl.String))
     if set_apart > done:  # a run that was killed before it wrote the rest
         known = lake.scan("quarantine").filter(pl.col(BATCH) > done).select(*spec.keys, BATCH).collect()
         apart = apart.join(known, on=[*spec.keys, BATCH], how="anti", maintain_order="left")
-    kept = waiting.with_row_index(POSITION).filter(~pl.col(POSITION).is_in(failing)).drop(POSITION)
-    repaired, steps = repair(kept, spec.cleaning, spec.keys)
+    kept = waiting.at((~pl.int_range(len(waiting), dtype=pl.UInt32, eager=True).is_in(failing)).arg_true())
+    repaired, steps = repair_stored(kept, spec.cleaning, spec.keys)
     if len(apart):
         _write(lake, "quarantine", apart, batch, follows=set_apart)
     _write(lake, "clean", repaired, batch, follows=done)

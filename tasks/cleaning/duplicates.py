@@ -18,4 +18,16 @@ def last_of_each(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     told_by = rows.select(columns)
     if all_differ(told_by):
         return rows
-    return rows[told_by.with_row_index(POSITION).unique(columns, keep="last", maintain_order=True)[POSITION]]
+    return rows[_places(told_by)]
+
+
+def places_of_last(told_by: pl.DataFrame) -> pl.Series:
+    """Return where the last of the rows stands that are equal in all their columns, for each of them."""
+    if all_differ(told_by):
+        return pl.int_range(len(told_by), dtype=pl.UInt32, eager=True)
+    return _places(told_by)
+
+
+def _places(told_by: pl.DataFrame) -> pl.Series:
+    columns = told_by.columns
+    return told_by.with_row_index(POSITION).unique(columns, keep="last", maintain_order=True)[POSITION]

@@ -5,7 +5,6 @@ Of Great Expectations' results only counts and row positions are taken: its comp
 
 from __future__ import annotations
 
-import gc
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,8 @@ from expectations.expressions import parse_expression
 from expectations.loading import SUITE, ExpectationSpec, LoadedUseCase
 from expectations.wording import one_line
 from tasks.cleaning.lake_types import in_utc, judges_exactly, to_pandas
+from tasks.stores.memory import give_back
+from tasks.stores.stored_rows import StoredRows
 
 _RESERVED = frozenset({"batch_id", "catch_exceptions", "id", "meta", "rendered_content", "result_format", "severity"})
 """Arguments every expectation of Great Expectations has, and which are set here or beside `kwargs`."""
@@ -106,7 +107,7 @@ def _results_of(context: Any, frame: pd.DataFrame, suite: Any) -> list[Any]:  # 
         results = definition.get_batch({"dataframe": frame}).validate(suite, result_format=_RESULTS).results
         context.data_sources.delete("rows")
     if len(frame) > _MANY:  # what computed refers to itself in rings, which would wait for the next collection
-        gc.collect()
+        give_back()
     return list(results)
 
 
@@ -234,7 +235,7 @@ def _condition_faults(condition: Any) -> Iterator[str]:  # noqa: ANN401 - theirs
         yield from _condition_faults(inner)
 
 
-def validate(usecase: LoadedUseCase, rows: pl.DataFrame) -> list[Outcome]:
+def validate(usecase: LoadedUseCase, rows: pl.DataFrame | StoredRows) -> list[Outcome]:
     """Hold rows against the suite of a use case.
 
     Raises
@@ -272,7 +273,7 @@ def validate(usecase: LoadedUseCase, rows: pl.DataFrame) -> list[Outcome]:
 
 
 def _parted(
-    expectations: Sequence[Any], specs: Sequence[ExpectationSpec], rows: pl.DataFrame
+    expectations: Sequence[Any], specs: Sequence[ExpectationSpec], rows: pl.DataFrame | StoredRows
 ) -> dict[tuple[tuple[str, ...], bool], list[Any]]:
     """Part expectations by the columns that they are given, and by whether these hold integers where some are missing.
 
@@ -281,7 +282,8 @@ def _parted(
     """
     found: dict[tuple[tuple[str, ...], bool], list[Any]] = {}
     read = {*chain.from_iterable(_read_by(spec, rows.columns) for spec in specs)}
-    gaps = any(dtype.is_integer() and rows[name].null_count() for name, dtype in rows.schema.items() if name in read)
+    whole = [name for name, dtype in rows.schema.items() if name in read and dtype.is_integer()]
+    gaps = any(rows.select([name])[name].null_count() for name in whole)
     for item in expectations:
         spec = specs[item.meta["_position"]]
         mine = {*_read_by(spec, rows.columns)} if len(rows) > _MANY else read

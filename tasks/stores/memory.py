@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+
 import polars as pl
 
 
@@ -29,3 +32,11 @@ def gathered(columns: list[pl.Series], places: pl.Series) -> pl.DataFrame:
     while columns:
         found.append(columns.pop().gather(places))
     return pl.DataFrame(found)
+
+
+def give_back() -> None:
+    """Give back to the system what objects of many rows took: rings of them, and what glibc keeps of freed memory."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # the C libraries of Macs and of Alpine have none such
+        trim(0)

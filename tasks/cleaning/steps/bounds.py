@@ -72,6 +72,7 @@ class WithinBounds(CleaningStep):
     )
     fitted: ClassVar = FittedBounds
     computes: ClassVar = True
+    own_columns: ClassVar = True
 
     bounds: ValueBounds
 

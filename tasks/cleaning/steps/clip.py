@@ -64,6 +64,7 @@ class Clip(CleaningStep):
     examples: ClassVar = ({"clip": {"columns": ["x"], "min": -2, "max": 1000}}, {"clip": {"columns": ["y"], "max": 3}})
     fitted: ClassVar = FittedBound
     computes: ClassVar = True
+    own_columns: ClassVar = True
 
     clip: ClipRange
 

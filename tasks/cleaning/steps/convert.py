@@ -63,6 +63,7 @@ class Convert(CleaningStep):
     )
     fitted: ClassVar = FittedConversion
     computes: ClassVar = True
+    own_columns: ClassVar = True
 
     convert: Conversion
 

@@ -16,6 +16,7 @@ class DropDuplicates(CleaningStep):
     """Of several rows with the same values in these columns the last collected stays."""
 
     examples: ClassVar = ({"drop_duplicates": "keys"}, {"drop_duplicates": ["x", "t"]})
+    own_columns: ClassVar = True
 
     drop_duplicates: Literal["keys"] | Columns
 

@@ -15,6 +15,7 @@ class DropMissing(CleaningStep):
     """Leave out rows without a value in any of these columns."""
 
     examples: ClassVar = ({"drop_missing": ["x", "t"]},)
+    own_columns: ClassVar = True
 
     drop_missing: Columns
 

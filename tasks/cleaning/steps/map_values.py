@@ -63,6 +63,7 @@ class MapValues(CleaningStep):
 
     examples: ClassVar = ({"map": {"column": "t", "values": {"a b": "b", "7": None}}},)
     fitted: ClassVar = FittedReplace
+    own_columns: ClassVar = True
 
     map: ValueMap
 

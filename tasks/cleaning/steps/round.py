@@ -66,6 +66,7 @@ class Round(CleaningStep):
     examples: ClassVar = ({"round": ["x"], "digits": 2}, {"round": ["x", "n"], "digits": -1})
     fitted: ClassVar = FittedRound
     computes: ClassVar = True
+    own_columns: ClassVar = True
 
     round: Columns
     digits: Annotated[int, Field(ge=-12, le=12)] = 0

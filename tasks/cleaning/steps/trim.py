@@ -52,6 +52,7 @@ class Trim(CleaningStep):
 
     examples: ClassVar = ({"trim": ["t"]}, {"trim": ["t"], "fold_case": True})
     fitted: ClassVar = FittedTrim
+    own_columns: ClassVar = True
 
     trim: Columns
     fold_case: bool = False
