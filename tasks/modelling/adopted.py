@@ -20,9 +20,10 @@ from tasks.modelling.adopted_proofs import LibraryProof, prove
 from tasks.modelling.feature_groups import IMPORTANCE_ALONE
 from tasks.modelling.importance import permuted
 from tasks.modelling.model_files import read_model
-from tasks.modelling.model_kinds import FILES, Kind, ModelFile
+from tasks.modelling.model_kinds import BUNDLED, FILES, Kind, ModelFile
 from tasks.modelling.onnx_scores import OnnxScores
 from tasks.modelling.predictors import TreePredictor
+from tasks.modelling.translated import translated
 from tasks.modelling.xgboost_trees import XGBoostTrees
 
 SETTINGS = "adopted.json"
@@ -34,10 +35,10 @@ class Adopted(Family):
     """A model that others trained, as `first` under `model`: it learns nothing, and candidates challenge it.
 
     The file lies in the use case's folder, or in an installed package (`package:path`): LightGBM's text
-    (`booster.save_model`), XGBoost's JSON, or its UBJ where XGBoost is installed, or an ONNX graph; never a pickle. The
-    features are those of the model, as numbers, in its own order. Before anything is judged, it has to say what its
-    library says of rows of the table: LightGBM to the last bit, XGBoost (where that is installed) and ONNX Runtime
-    within 0.000001. `driftwheel adopt` writes all of it.
+    (`booster.save_model`), XGBoost's JSON, or its UBJ where XGBoost is installed, an ONNX graph, or a skops file of
+    scikit-learn; never a pickle. The features are those of the model, as numbers, in its own order. Before anything is
+    judged, it has to say what its library says of rows of the table: LightGBM to the last bit, XGBoost (where that is
+    installed) and ONNX Runtime within 0.000001, scikit-learn within 0.000000001. `driftwheel adopt` writes all of it.
     """
 
     examples: ClassVar = ({"family": "adopted", "file": "tasks.modelling:smallest_trees.txt"},)
@@ -94,7 +95,7 @@ class Adopted(Family):
         """Return a predictor of the file in `folder`."""
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         kind: Kind = settings["kind"]
-        return predictor_of(kind, (folder / FILES[kind]).read_bytes(), _row(settings["base_row"]))
+        return predictor_of(kind, (folder / BUNDLED[kind]).read_bytes(), _row(settings["base_row"]))
 
 
 class AdoptedModel:
@@ -104,7 +105,7 @@ class AdoptedModel:
         self.recipe, self._model, self._features = recipe, model, rows.features
         self._base_row = _means(rows.matrix)
         self._sample = rows.matrix[:: max(1, math.ceil(len(rows.matrix) / SAMPLE))]
-        self._predictor = predictor_of(model.kind, model.content, self._base_row)
+        self._predictor = predictor_of(model.kind, model.served, self._base_row)
         self.proof = proved(model, self._predictor, self._sample, rows.task)
 
     def predict(self, matrix: Matrix) -> Scores:
@@ -113,7 +114,7 @@ class AdoptedModel:
 
     def save(self, folder: Path) -> None:
         """Write the model as it is, and the average row beside it; null of a feature that was always missing."""
-        (folder / FILES[self._model.kind]).write_bytes(self._model.content)
+        (folder / BUNDLED[self._model.kind]).write_bytes(self._model.served)
         base = [value if math.isfinite(value) else None for value in self._base_row.tolist()]
         (folder / SETTINGS).write_text(json.dumps({"kind": self._model.kind, "base_row": base}), encoding="utf-8")
 
@@ -128,6 +129,8 @@ def predictor_of(kind: Kind, content: bytes, base_row: Vector) -> Predictor:
         return TreePredictor(content.decode("utf-8"))
     if kind == "onnx":
         return OnnxScores(content, base_row)
+    if kind == "skops":
+        return translated(content, base_row)
     return XGBoostTrees(content, base_row, any_base=True)
 
 

@@ -11,9 +11,15 @@ from expectations.errors import TrainingError
 from expectations.families import Matrix, Predictor, Scores
 from tasks.modelling.model_kinds import Kind, ModelFile
 from tasks.modelling.onnx_scores import feeds, scores_output, table_of_scores
+from tasks.modelling.skops_files import predicted
 
-LIBRARIES: dict[Kind, str] = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "onnx": "ONNX Runtime"}
-TOLERANCES: dict[Kind, float] = {"lightgbm": 0.0, "xgboost": 1e-6, "onnx": 1e-6}
+LIBRARIES: dict[Kind, str] = {
+    "lightgbm": "LightGBM",
+    "xgboost": "XGBoost",
+    "onnx": "ONNX Runtime",
+    "skops": "scikit-learn",
+}
+TOLERANCES: dict[Kind, float] = {"lightgbm": 0.0, "xgboost": 1e-6, "onnx": 1e-6, "skops": 1e-9}
 """How far a prediction may lie from the library's, as a share of the largest one or of 1, whichever is more."""
 _ALONE = 64
 
@@ -82,6 +88,8 @@ def _theirs(model: ModelFile, rows: Matrix) -> Scores | None:
         return np.asarray(booster.predict(rows, num_threads=1), np.float64)
     if model.kind == "onnx":
         return _of_runtime(model.content, rows)
+    if model.kind == "skops":
+        return predicted(model.content, rows, "the model")
     return _of_xgboost(model.content, rows) if find_spec("xgboost") else None
 
 

@@ -10,6 +10,7 @@ from expectations.errors import TrainingError
 from expectations.families import Task
 from tasks.modelling.model_kinds import ModelFile, refused
 from tasks.modelling.onnx_files import describe_graph
+from tasks.modelling.skops_files import describe_estimator
 from tasks.modelling.tree_structures import require_lightgbm_trees, require_xgboost_trees
 
 _LIGHTGBM: Mapping[Task, Sequence[str]] = {
@@ -30,7 +31,10 @@ _PICKLES = (b"\x80", b"\x78\x9c", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"ZF")
 _UNLIKE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 """What reading JSON raises that is not built as is expected."""
 _ENDINGS = (".pkl", ".pickle", ".joblib")
-WAYS = "LightGBM: booster.save_model('model.txt'); XGBoost: save_model('model.json'); others: export to ONNX"
+WAYS = (
+    "LightGBM: booster.save_model('model.txt'); XGBoost: save_model('model.json'); "
+    "scikit-learn: skops.io.dump(model, 'model.skops'); others: export to ONNX"
+)
 
 
 def read_model(content: bytes, name: str) -> ModelFile:
@@ -56,7 +60,7 @@ def read_model(content: bytes, name: str) -> ModelFile:
         if content.startswith(begins):
             return read(content, name)
     raise TrainingError(
-        "a model file of LightGBM (text), XGBoost (JSON, UBJ) or ONNX",
+        "a model file of LightGBM (text), XGBoost (JSON, UBJ), skops or ONNX",
         f"{name}, which begins with {content[:8]!r}",
         f"Save it so where you trained it ({WAYS})",
     )
@@ -195,9 +199,21 @@ def _read_onnx(content: bytes, name: str) -> ModelFile:
     return ModelFile("onnx", content, graph.features, graph.width, tasks, outputs, graph.classes)
 
 
+def _read_skops(content: bytes, name: str) -> ModelFile:
+    found = describe_estimator(content, name)
+    task: Task = "regression"
+    if found.classes:
+        task = "binary_classification" if found.scores == 2 else "multiclass_classification"
+    outputs = found.scores if found.scores > 2 else 1
+    places = found.classes == tuple(map(str, range(len(found.classes))))
+    classes = () if places else found.classes
+    return ModelFile("skops", content, found.features, found.width, (task,), outputs, classes, found.served)
+
+
 _READERS: Mapping[bytes, Callable[[bytes, str], ModelFile]] = {
     b"tree\n": _read_lightgbm,
     b'{"': _read_xgboost,
     b"{L": _read_ubj,
     b"\x08": _read_onnx,  # protobuf: the version, which comes first
+    b"PK": _read_skops,
 }

@@ -8,10 +8,17 @@ from typing import Literal
 from expectations.errors import TrainingError
 from expectations.families import Task
 
-Kind = Literal["lightgbm", "xgboost", "onnx"]
+Kind = Literal["lightgbm", "xgboost", "onnx", "skops"]
 
-FILES: dict[Kind, str] = {"lightgbm": "model.txt", "xgboost": "xgboost.json", "onnx": "model.onnx"}
-"""What a file of each kind is called in a use case and in a bundle."""
+FILES: dict[Kind, str] = {
+    "lightgbm": "model.txt",
+    "xgboost": "xgboost.json",
+    "onnx": "model.onnx",
+    "skops": "model.skops",
+}
+"""What a file of each kind is called in a use case."""
+BUNDLED: dict[Kind, str] = FILES | {"skops": "translated.json"}
+"""And in a bundle: of what the service has no library for, its translation."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class ModelFile:
         Scores of a row: classes where there are several, else 1.
     classes : tuple of str
         Their names in the order of its scores; empty where it knows none.
+    translation : bytes
+        What is run in its place, see `tasks.modelling.translated`; empty where the file itself is.
     """
 
     kind: Kind
@@ -41,6 +50,12 @@ class ModelFile:
     tasks: tuple[Task, ...]
     outputs: int
     classes: tuple[str, ...] = ()
+    translation: bytes = b""
+
+    @property
+    def served(self) -> bytes:
+        """What a bundle carries and runs."""
+        return self.translation or self.content
 
 
 def refused(name: str, expected: str, found: str, do: str) -> TrainingError:

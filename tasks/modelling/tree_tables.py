@@ -84,7 +84,7 @@ Present = Callable[[list[float]], list[float]]
 
 def presentation_of(objective: str) -> Present | None:
     """Return what makes predictions of raw scores, or None for objectives that are not known here."""
-    name, *settings = objective.split()
+    name, *settings = objective.split() or [""]
     if name == "binary":
         slope = next((float(each.partition(":")[2]) for each in settings if each.startswith("sigmoid:")), 1.0)
         return lambda scores: sigmoid(scores, slope)

@@ -79,7 +79,7 @@ def adopt(profile: Profile, choices: Choices, model: ModelFile, asked: Sequence[
     names = features_in(model, profile, choices, asked)
     columns = [encode(profile.sample[name], profile.columns[name])[0] for name in names]
     rows: Matrix = np.column_stack(columns)[:2000]
-    proof = proved(model, predictor_of(model.kind, model.content, np.zeros(model.width)), rows, target.task)
+    proof = proved(model, predictor_of(model.kind, model.served, np.zeros(model.width)), rows, target.task)
     leaks = tuple(leak for leak in choices.leaks if not set(leak.columns) & set(names))
     return replace(
         choices,

@@ -1,0 +1,74 @@
+"""Runs what files of other libraries were translated into: weights, or trees as LightGBM's; without those libraries."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from expectations.errors import BundleError
+from expectations.families import Predictor, Vector
+from tasks.modelling.additive import AdditivePredictor, NumberEffect, Terms
+from tasks.modelling.lightgbm_text import PlainTree, lightgbm_text
+from tasks.modelling.predictors import TreePredictor
+
+_OBJECTIVES = {"sigmoid": "binary sigmoid:1", "softmax": "multiclass num_class:{}", "identity": "regression"}
+
+Link = Literal["sigmoid", "softmax", "identity"]
+
+
+def of_terms(terms: Terms) -> bytes:
+    """Return weights as `translated` reads them."""
+    return json.dumps({"terms": terms.to_json()}).encode()
+
+
+def of_trees(trees: Sequence[PlainTree], outputs: int, width: int, link: Link, *, probabilities: bool) -> bytes:
+    """Return trees as `translated` reads them.
+
+    Parameters
+    ----------
+    probabilities : bool
+        Whether leaves add up to probabilities as they are, so that nothing is explained in log-odds.
+    """
+    objective = "" if link == "identity" and outputs > 1 else _OBJECTIVES[link].format(outputs)
+    text = lightgbm_text(trees, outputs, width, objective)
+    return json.dumps({"trees": text, "explains": "prediction" if probabilities else "score"}).encode()
+
+
+def translated(content: bytes, base_row: Vector) -> Predictor:
+    """Return what runs a translation.
+
+    Parameters
+    ----------
+    base_row : ndarray of shape (n_features,)
+        The average training row, which contributions of weights start from.
+
+    Raises
+    ------
+    BundleError
+        If it is none.
+    """
+    said = json.loads(content)
+    if "terms" in said:
+        return AdditivePredictor(_centred(Terms.from_json(said["terms"]), base_row))
+    if "trees" not in said:
+        raise BundleError("weights or trees", f"{', '.join(said)}", "Train again")
+    trees = TreePredictor(said["trees"])
+    trees.explains = said["explains"]
+    return trees
+
+
+def _centred(terms: Terms, base_row: Vector) -> Terms:
+    """Return the same model, each number's worth counted from the average training row."""
+    base, numbers = np.array(terms.base), []
+    for each in terms.numbers:
+        mean = float(base_row[each.at])
+        moved = (mean - each.mean) * np.array(each.weights) if math.isfinite(mean) else np.zeros(len(base))
+        base = base + moved
+        missing = tuple((np.array(each.missing) - moved).tolist())
+        mean = mean if math.isfinite(mean) else each.mean
+        numbers.append(NumberEffect(each.at, mean, each.weights, each.present, missing))
+    return terms._replace(base=tuple(base.tolist()), numbers=tuple(numbers))

@@ -1,0 +1,157 @@
+"""A skops file of scikit-learn's is answered with as scikit-learn does, and holds nothing but what is named."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.ensemble import (
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
+
+from expectations.errors import TrainingError
+from expectations.families import Rows
+from tasks.modelling.adopted import Adopted
+from tasks.modelling.lightgbm_text import PlainTree, constant, largest, require_tree
+from tasks.modelling.model_files import read_model
+from tests.unit.test_adopted import adopted, fitted, table
+
+
+def prepared(model: Any) -> Any:
+    return make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), model)
+
+
+def learnt(model: Any, rows: Rows) -> bytes:
+    label = np.array(rows.classes)[rows.label.astype(int)] if len(rows.classes) > 2 else rows.label
+    return skops.io.dumps(model.fit(rows.matrix, label))
+
+
+TWO, SEVERAL, AMOUNT = "binary_classification", "multiclass_classification", "regression"
+SMALL: dict[str, Any] = {"n_estimators": 6, "random_state": 0}
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "missing"),
+    [
+        (prepared(LogisticRegression()), TWO, True),
+        (LogisticRegression(), SEVERAL, False),
+        (make_pipeline(StandardScaler(), Ridge()), AMOUNT, False),
+        (RandomForestClassifier(**SMALL), TWO, True),
+        (prepared(RandomForestClassifier(**SMALL)), SEVERAL, True),
+        (ExtraTreesRegressor(**SMALL), AMOUNT, False),
+        (GradientBoostingClassifier(**SMALL), TWO, False),
+        (prepared(GradientBoostingClassifier(**SMALL)), SEVERAL, True),
+        (GradientBoostingRegressor(**SMALL), AMOUNT, False),
+        (HistGradientBoostingClassifier(max_iter=6), SEVERAL, True),
+        (prepared(HistGradientBoostingRegressor(max_iter=6)), AMOUNT, True),
+    ],
+)
+def test_it_is_answered_with_as_scikit_learn_does(model: Any, task: str, missing: bool, tmp_path: Path) -> None:
+    rows = table(task)
+    rows = rows if missing else replace(rows, matrix=np.nan_to_num(rows.matrix))
+    found = fitted(adopted(tmp_path, learnt(model, rows), "model.skops"), rows, tmp_path)
+    theirs = model.predict(rows.matrix) if task == AMOUNT else model.predict_proba(rows.matrix)
+    theirs = theirs[:, 1] if task == TWO else theirs
+    np.testing.assert_allclose(found.predict(rows.matrix), theirs, rtol=0, atol=1e-12)
+    assert str(found.proof).startswith("says what scikit-learn says of 400 rows, ")
+    (tmp_path / "bundle").mkdir()
+    found.save(tmp_path / "bundle")
+    assert {each.name for each in (tmp_path / "bundle").iterdir()} == {"adopted.json", "translated.json"}
+    loaded = Adopted.load(tmp_path / "bundle")
+    np.testing.assert_array_equal(loaded.predict(rows.matrix), found.predict(rows.matrix))
+    parts = np.asarray(loaded.contributions(rows.matrix[:5])).sum(axis=-1)
+    predicted = theirs[:5]
+    if loaded.explains == "score":
+        predicted = {TWO: lambda p: np.log(p / (1 - p)), SEVERAL: np.log, AMOUNT: np.asarray}[task](predicted)
+        parts, predicted = (
+            (each - each.mean(axis=1, keepdims=True) if task == SEVERAL else each) for each in (parts, predicted)
+        )
+    np.testing.assert_allclose(parts, predicted, atol=1e-9)
+
+
+@given(st.floats(-1e30, 1e30), st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+def test_the_largest_number_that_passes_is_found_to_the_last_bit(bound: float, mean: float, scale: float) -> None:
+    def passes(values: np.ndarray) -> np.ndarray:
+        return ((values - mean) / scale).astype(np.float32) <= bound
+
+    found = largest(passes, 1)
+    assert passes(found).all()
+    with np.errstate(over="ignore"):
+        assert not passes(np.nextafter(found, np.inf)).any()
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (IsolationForest(n_estimators=2), "found IsolationForest"),
+        (make_pipeline(PolynomialFeatures(), Ridge()), "found PolynomialFeatures, Ridge"),
+        (make_pipeline(FunctionTransformer(np.log1p), Ridge()), "FunctionTransformer, Ridge"),
+        (HistGradientBoostingRegressor(max_iter=2, loss="poisson"), "loss 'poisson', and not one of"),
+        (GradientBoostingClassifier(n_estimators=2, loss="exponential"), "loss 'exponential'"),
+        (GradientBoostingRegressor(n_estimators=2, init=Ridge()), "an estimator of its own as `init`"),
+        (Ridge(), "a fitted Ridge"),
+    ],
+)
+def test_what_is_not_translated_is_named(model: Any, said: str) -> None:
+    rows = table("regression")
+    label = np.abs(rows.label) if "Regressor" in type(model).__name__ else (rows.label > 7).astype(float)
+    content = skops.io.dumps(
+        model if said == "a fitted Ridge" else model.fit(np.abs(np.nan_to_num(rows.matrix)), label)
+    )
+    with pytest.raises(TrainingError, match=said):
+        read_model(content, "model.skops")
+
+
+class Foreign:
+    """A class that no one trusts."""
+
+    def __setstate__(self, state: object) -> None:
+        raise SystemExit("it ran")
+
+
+def test_other_types_archives_and_rows_that_scikit_learn_refuses_are_said(tmp_path: Path) -> None:
+    model = Ridge().fit(np.eye(3), np.arange(3))
+    model.more = Foreign()
+    model.more.value = 1
+    with pytest.raises(TrainingError, match=r"scikit-learn's own types.*Foreign"):
+        read_model(skops.io.dumps(model), "model.skops")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02.")
+    with pytest.raises(TrainingError, match=r"another archive \(archive/data.pkl\)"):
+        read_model(packed.getvalue(), "model.pt")
+    rows = table("regression")
+    whole = replace(rows, matrix=np.nan_to_num(rows.matrix))
+    with pytest.raises(TrainingError, match=r"contains NaN.*SimpleImputer"):
+        fitted(adopted(tmp_path, learnt(Ridge(), whole), "model.skops"), rows, tmp_path)
+
+
+def test_nodes_that_are_no_tree_are_refused() -> None:
+    tree = constant(1.0)
+    require_tree(tree, 1)
+    with pytest.raises(ValueError, match="leaves or thresholds that are no numbers"):
+        require_tree(constant(float("nan")), 1)
+    wide = PlainTree(*(np.repeat(each, 3) for each in tree))
+    with pytest.raises(ValueError, match="nodes that nothing leads to"):
+        require_tree(wide, 1)
+    round_and_round = wide._replace(left=np.array([0, -1, -1]), right=np.array([2, -1, -1]))
+    with pytest.raises(ValueError, match="lies below itself"):
+        require_tree(round_and_round, 1)
