@@ -76,7 +76,8 @@ _WAYS = {
         "name": "mail-tuned",
         "by": "by what a network says of its beginning, fine-tuned",
         "features": "  - tokens: [body]\n    tokenizer: ../minilm\n    at_most: 64",
-        "candidates": "    - {family: torch.text, backbone: ../minilm, text: body, schedule: cosine, epochs: 3}",
+        "candidates": "    - {family: torch.text, backbone: ../minilm, text: body, learning_rate: 0.003, "
+        "schedule: cosine, epochs: 4}",
     },
 }
 
