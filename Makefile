@@ -145,7 +145,7 @@ bench-streams: setup ## How often alarms over a year of looks ring where nothing
 bench-estimates: setup $(OPEN_SETS)/.fetched ## Hold metrics estimated without labels against what they turned out to be (NANNYML=PYTHON beside, half an hour)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/estimates.py --wheels $(OPEN_SETS) $(if $(NANNYML),--nannyml $(NANNYML))
 
-bench-causes: setup $(OPEN_SETS)/.fetched ## Plant faults into open data sets: does `why` name the cause? (six minutes; FULL=--full: 600 faults)
+bench-causes: setup $(OPEN_SETS)/.fetched ## Plant faults into open data sets: does `why` name the cause, also in first windows? (nine minutes; FULL=--full: 600 faults)
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/causes.py --wheels $(OPEN_SETS) $(FULL)
 
 bench-intervals: setup $(OPEN_SETS)/.fetched ## How often do intervals hold the truth over a past that drifts? (three minutes)
