@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import click
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from expectations.named_parts import Slot
@@ -32,16 +33,20 @@ def parts(slot: str | None, check: bool, as_json: bool, reference: bool) -> None
             part = SLOTS[name].find(part_name)
             if part is None:
                 continue
-            fields = {
-                field.alias or key: None if field.default is PydanticUndefined else field.default
-                for key, field in part.model_fields.items()
-            }
+            fields = {field.alias or key: _written(field.default) for key, field in part.model_fields.items()}
             found.append({"slot": name, "name": part_name, "summary": part.summary(), "fields": fields})
     if as_json:
         print_json(found)
     else:
         rows: list[tuple[str, ...]] = [(str(each["slot"]), str(each["name"]), str(each["summary"])) for each in found]
         print_table("Parts", ("slot", "name", "what for"), rows)
+
+
+def _written(default: object) -> object:
+    """Return a default as it would be written; None where a field has none."""
+    if isinstance(default, BaseModel):
+        return default.model_dump(mode="json")
+    return None if default is PydanticUndefined else default
 
 
 def _check(slots: list[str]) -> None:
