@@ -17,8 +17,8 @@ from flows.commands.shared import read_settings
     "file",
     required=True,
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="LightGBM's text, XGBoost's JSON or UBJ, ONNX or skops; never a pickle.",
+    type=click.Path(exists=True, path_type=Path),
+    help="LightGBM's text, XGBoost's JSON or UBJ, ONNX, skops, or a folder of MLflow; never a pickle.",
 )
 @click.option(
     "--from", "address", required=True, metavar="ADDRESS", help="Its table, CSV or Parquet: path, glob, https, s3 …"
@@ -41,6 +41,7 @@ def adopt(
     """Make a use case of a model that was trained elsewhere and its table: it is the first champion, and challenged."""
     from flows.founding import GivenModel, found_use_case, refuse_name
     from flows.progress import Progress
+    from tasks.modelling.mlflow_folders import find_model
     from tasks.modelling.model_files import read_model
     from tasks.profiling.choosing import require_columns
     from tasks.profiling.profile import profile_table
@@ -50,9 +51,11 @@ def adopt(
     folder = Path.cwd() / name
     refuse_name(name, folder, read_settings().platform().use_cases())
     with Progress("reading the model and the table"):
-        with storing("read", file):
-            content = file.read_bytes()
-        given = GivenModel(read_model(content, file.name), tuple(each for each in features.split(",") if each))
+        found = find_model(file)
+        with storing("read", found.path):
+            content = found.path.read_bytes()
+        asked = tuple(each for each in features.split(",") if each)
+        given = GivenModel(read_model(content, found.name), asked or found.features)
         table = read_table(address, Path.cwd())
         require_columns(table.columns, target, clock, keys)
         profile = profile_table(table, {target, *keys, *given.features, *([clock] if clock else [])})

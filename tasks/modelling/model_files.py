@@ -50,7 +50,7 @@ def read_model(content: bytes, name: str) -> ModelFile:
     TrainingError
         If it is a pickle, of another kind, damaged, or a model that cannot be answered with as it is.
     """
-    if name.lower().endswith(_ENDINGS) or content.startswith(_PICKLES):
+    if is_pickle(name) or content.startswith(_PICKLES):
         raise TrainingError(
             "a model in its library's own format",
             f"{name}, a pickle or something compressed: to load a pickle is to run whatever it holds",
@@ -64,6 +64,11 @@ def read_model(content: bytes, name: str) -> ModelFile:
         f"{name}, which begins with {content[:8]!r}",
         f"Save it so where you trained it ({WAYS})",
     )
+
+
+def is_pickle(name: str) -> bool:
+    """Whether a file is a pickle by its name."""
+    return name.lower().endswith(_ENDINGS)
 
 
 def _task_of(objective: str, known: Mapping[Task, Sequence[str]], name: str) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ def features_in(model: ModelFile, profile: Profile, choices: Choices, asked: Seq
     Raises
     ------
     SourceError
-        If the table lacks some, they are no numbers, one is the target, or nobody says which they are.
+        If the table lacks some, they are no numbers, one is the target or named twice, or nobody says which they are.
     """
     by_name = {spelled(name): name for name in profile.columns}
     wanted = model.features or tuple(asked)
@@ -37,6 +38,9 @@ def features_in(model: ModelFile, profile: Profile, choices: Choices, asked: Seq
             f"{len(wanted)}; its file knows {len(model.features) or 'none'}",
             "Name them: --features COLUMN,COLUMN,…",
         )
+    twice = [name for name, count in Counter(map(spelled, wanted)).items() if count > 1]
+    if twice:
+        raise SourceError("each feature once", f"{', '.join(twice[:20])} named twice", "Name a column for each feature")
     absent = [name for name in wanted if spelled(name) not in by_name]
     if absent:
         raise SourceError(

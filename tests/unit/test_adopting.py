@@ -85,6 +85,15 @@ def test_a_model_without_names_is_told_them(given: Path) -> None:
     assert load_use_case(str(given / "taken")).spec.model.first is not None
 
 
+def test_a_column_named_twice_is_refused(given: Path) -> None:
+    table = pl.read_csv("table.csv")
+    trained("bare.txt", "auto", table.with_row_index().select("x", "y y", "index").to_numpy(), table["late"].to_numpy())
+    found = adopt("--features", "x,y y,x", model="bare.txt")
+    assert found.exit_code == 1
+    assert "x named twice" in found.output
+    assert not (given / "taken").exists()
+
+
 @pytest.mark.parametrize(
     ("features", "target", "said"),
     [
@@ -116,3 +125,28 @@ def test_an_onnx_graph_says_which_of_two_words_is_positive(given: Path) -> None:
     checked = CliRunner().invoke(main, ["check", "taken"])
     assert checked.exit_code == 0, checked.output
     assert "one prediction" in checked.output
+
+
+def test_what_mlflow_writes_is_adopted_by_the_names_of_its_signature(given: Path) -> None:
+    import mlflow.lightgbm
+    from mlflow.models import infer_signature
+
+    table = pl.read_csv("table.csv").select("y y", "x", "late")
+    learnt = lightgbm.Dataset(table.select("y y", "x").to_numpy(), table["late"].to_numpy())
+    booster = lightgbm.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, learnt, 5)
+    signature = infer_signature(table.select("y y", "x").to_pandas())
+    mlflow.lightgbm.save_model(booster, "saved", signature=signature, pip_requirements=[])
+    found = adopt("--clock", "at", model="saved")
+    assert found.exit_code == 0, found.output
+    assert "says what LightGBM says of 700 rows, to the last bit" in found.output
+    (step,) = load_use_case(str(given / "taken")).spec.features
+    assert list(step.makes()) == ["y y", "x"]
+    assert (given / "taken" / "model.txt").read_bytes() == (given / "saved" / "model.lgb").read_bytes()
+    assert not (given / "taken" / "MLmodel").exists()
+
+
+def test_a_folder_without_a_description_says_which_is_meant(given: Path) -> None:
+    (given / "other").mkdir()
+    found = adopt(model="other")
+    assert found.exit_code == 1
+    assert "the file MLmodel in other" in " ".join(found.output.split())
