@@ -19,6 +19,8 @@ FILES: dict[Kind, str] = {
 """What a file of each kind is called in a use case."""
 BUNDLED: dict[Kind, str] = FILES | {"skops": "translated.json"}
 """And in a bundle: of what the service has no library for, its translation."""
+MAX_WIDTH = 1 << 20
+"""Features: a few bytes may name billions, of which one row would fill the memory."""
 
 
 @dataclass(frozen=True)

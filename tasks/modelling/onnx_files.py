@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from expectations.wording import one_line
-from tasks.modelling.model_kinds import refused
+from tasks.modelling.model_kinds import MAX_WIDTH, refused
 from tasks.modelling.onnx_failures import onnx_failures
 from tasks.modelling.onnx_scores import feeds, scores_output, table_of_scores
 from tasks.modelling.onnx_session import session_of
@@ -123,6 +123,8 @@ def _features_of(model: ModelProto, name: str) -> tuple[tuple[str, ...], int]:
             ", ".join(said) or "none",
             _EXPORT,
         )
+    if shapes[0][1] > MAX_WIDTH:
+        raise refused(name, f"at most {MAX_WIDTH:,} features", f"{shapes[0][1]:,}", "Adopt a smaller model")
     if len(inputs) == 1:
         return (), shapes[0][1]
     if any(shape[1] > 1 for shape in shapes):

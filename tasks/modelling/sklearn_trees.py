@@ -78,7 +78,11 @@ def _sound(estimator: Any) -> Any:  # noqa: ANN401
     """Return the nodes of an estimator, of which there are no more than were stored."""
     if type(estimator).__name__ not in _OF_TREES:
         raise TypeError(f"trees, and not a {type(estimator).__name__}")
+    from sklearn.tree._tree import Tree
+
     tree = estimator.tree_
+    if type(tree) is not Tree:  # compiled code takes it for one, whatever it is
+        raise TypeError(f"nodes, and not a {type(tree).__name__}")
     if not 0 < tree.node_count <= tree.capacity:
         raise ValueError(f"{tree.node_count} nodes, of which {tree.capacity} are stored")
     return tree
@@ -108,9 +112,21 @@ def _boosted(model: Any, classes: int, *, binned: bool) -> Iterator[PlainTree]: 
         return
     if getattr(model, "init", None) is not None and model.init != "zero":
         raise ValueError("an estimator of its own as `init`")
+    _require_room(model, classes if classes > 2 else 1)
     for estimators in model.estimators_:
         for estimator in estimators:
             yield _of_tree(estimator, model.learning_rate * _values(estimator, 0)[:, 0])
+
+
+def _require_room(model: Any, outputs: int) -> None:  # noqa: ANN401
+    """Refuse stages of other outputs than what they are added to: compiled code would write behind it."""
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    if model.init_ != "zero" and type(model.init_) not in (DummyClassifier, DummyRegressor):
+        raise ValueError(f"a {type(model.init_).__name__} as `init_`")
+    begun = model._raw_predict_init(np.zeros((1, int(model.n_features_in_)), np.float32))  # noqa: SLF001 - what it adds to
+    if begun.shape != (1, outputs) or np.shape(model.estimators_)[1:] != (outputs,):
+        raise ValueError(f"stages of shape {np.shape(model.estimators_)} for {outputs} outputs")
 
 
 def _of_nodes(predictor: Any) -> PlainTree:  # noqa: ANN401

@@ -215,6 +215,7 @@ def wide(*shape: int | None, kind: int = TensorProto.FLOAT) -> bytes:
         (one(helper.make_node("RandomNormalLike", ["X"], ["y"])), "RandomNormalLike, which answers by chance"),
         (wide(1, 3), r"X: float \[1, 3\]"),
         (wide(None, None), "one input of numbers"),
+        (wide(None, 10**12), "at most 1,048,576 features.*found 1,000,000,000,000"),
         (wide(None, 3, kind=TensorProto.INT64), r"X: int64 \[free, 3\]"),
         (graph([helper.make_node("ArgMax", ["X"], ["y"])], [helper.make_tensor_value_info("y", 7, None)]), "int64"),
         (one(helper.make_node("ReduceSum", ["X"], ["y"])), "scores of 3 rows for|Got 1|scores"),

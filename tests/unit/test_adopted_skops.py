@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,6 +145,76 @@ def test_other_types_archives_and_rows_that_scikit_learn_refuses_are_said(tmp_pa
     whole = replace(rows, matrix=np.nan_to_num(rows.matrix))
     with pytest.raises(TrainingError, match=r"contains NaN.*SimpleImputer"):
         fitted(adopted(tmp_path, learnt(Ridge(), whole), "model.skops"), rows, tmp_path)
+
+
+def rewritten(content: bytes, change: Callable[[dict[str, bytes]], None]) -> bytes:
+    """Return an archive whose files were changed."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(made, "w") as written:
+        files = {name: archive.read(name) for name in archive.namelist()}
+        change(files)
+        for name, each in files.items():
+            written.writestr(name, each)
+    return made.getvalue()
+
+
+def encrypted(content: bytes) -> bytes:
+    """Return an archive that says its files are encrypted."""
+    for mark, at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        begun = [match.start() for match in re.finditer(re.escape(mark), content)]
+        content = bytes(value | (at_all - at in begun) for at_all, value in enumerate(content))
+    return content
+
+
+def endless(files: dict[str, bytes]) -> None:
+    """Let an array name a shape that no memory has room for."""
+    header = io.BytesIO()
+    said = {"descr": "<f8", "fortran_order": False, "shape": (10**15,)}
+    np.lib.format.write_array_header_1_0(header, said)
+    files[next(name for name in files if name.endswith(".npy"))] = header.getvalue()
+
+
+def copied(files: dict[str, bytes]) -> None:
+    """Name one array of 8 MB for a hundred objects."""
+    schema = json.loads(files["schema.json"])
+    many = schema["content"]["content"]["many"]
+    many["content"] = [many["content"][0] | {"__id__": at} for at in range(100)]
+    files["schema.json"] = json.dumps(schema).encode()
+
+
+def test_damaged_archives_and_those_that_ask_for_memory_are_refused() -> None:
+    model = Ridge().fit(np.eye(3), np.arange(3))
+    model.many = [np.zeros(1_000_000)]
+    content = skops.io.dumps(model)
+    at = content.find(b"schema.json") + 30
+    damaged = content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :]
+    for file, said in (
+        (damaged, "Bad CRC-32"),
+        (encrypted(content), "is encrypted"),
+        (rewritten(content, endless), "Unable to allocate"),
+        (rewritten(content, copied), "at most 256 MiB unpacked.*found 7[0-9]{2} MiB"),
+    ):
+        with pytest.raises(TrainingError, match=said):
+            read_model(file, "model.skops")
+
+
+def test_stages_and_trees_that_compiled_code_would_write_past_are_refused() -> None:
+    matrix, label = np.random.default_rng(0).normal(size=(50, 3)), np.arange(50) % 2
+    model = GradientBoostingClassifier(n_estimators=3).fit(matrix, label)
+    model.estimators_ = np.repeat(model.estimators_, 50, axis=1)
+    with pytest.raises(TrainingError, match=r"stages of shape \(3, 50\) for 1 outputs"):
+        read_model(skops.io.dumps(model), "model.skops")
+    model = GradientBoostingClassifier(n_estimators=3).fit(matrix, label)
+    model.init_ = Ridge().fit(matrix, label)
+    with pytest.raises(TrainingError, match="a Ridge as `init_`"):
+        read_model(skops.io.dumps(model), "model.skops")
+    forest = RandomForestClassifier(**SMALL).fit(matrix, label)
+    forest.estimators_[0].tree_ = Ridge()
+    with pytest.raises(TrainingError, match="nodes, and not a Ridge"):
+        read_model(skops.io.dumps(forest), "model.skops")
+    forest.n_features_in_ = 10**9
+    with pytest.raises(TrainingError, match="1,000,000,000 features, of at most 1,048,576"):
+        read_model(skops.io.dumps(forest), "model.skops")
 
 
 def test_nodes_that_are_no_tree_are_refused() -> None:
