@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 import zlib
 from typing import Any, NamedTuple
@@ -78,7 +79,7 @@ def describe_estimator(content: bytes, name: str) -> Described:
         if width > MAX_WIDTH:
             raise ValueError(f"{width:,} features, of at most {MAX_WIDTH:,}")
         names = tuple(map(str, getattr(found.whole, "feature_names_in_", ())))
-        classes = tuple(map(str, getattr(found.model, "classes_", ())))
+        classes = _names_of(found.model)
         served = _of_weights(found, width) if kind in _LINEAR else _of_trees(found, width)
     except _UNLIKE as error:
         raise refused(name, f"a fitted {kind} that can be translated", one_line(error), "Export it as ONNX") from error
@@ -132,6 +133,12 @@ def _asked_again(content: bytes, sizes: dict[str, int]) -> int:
     return sum(sizes.get(file, 0) for file, _ in named) - sum(sizes.get(file, 0) for file in files)
 
 
+def _names_of(model: Any) -> tuple[str, ...]:  # noqa: ANN401 - scikit-learn ships no types
+    """Return the names of a model's classes, as labels are read: those of a column of floats are whole numbers."""
+    values = np.asarray(getattr(model, "classes_", ())).tolist()
+    return tuple(str(int(each) if isinstance(each, float) and each.is_integer() else each) for each in values)
+
+
 def predicted(content: bytes, rows: Matrix, name: str) -> Scores:
     """Return what scikit-learn says of rows, shape (n_rows,) or (n_rows, n_classes).
 
@@ -162,10 +169,17 @@ def _taken_apart(whole: Any, name: str) -> Estimator:  # noqa: ANN401 - scikit-l
     fill = mean = scale = None
     for step in before:
         if type(step) is SimpleImputer and fill is None and scale is None and not step.add_indicator:
+            if not (isinstance(step.missing_values, float) and math.isnan(step.missing_values)):
+                raise refused(
+                    name,
+                    "an imputer of missing values (missing_values=nan)",
+                    f"one of {step.missing_values!r}",
+                    "Train it on rows where these are missing, or export it as ONNX",
+                )
             fill = np.asarray(step.statistics_, np.float64)
         elif type(step) is StandardScaler and scale is None:
             count = int(step.n_features_in_)
-            mean = np.zeros(count) if step.mean_ is None else np.asarray(step.mean_, np.float64)
+            mean = np.zeros(count) if step.mean_ is None or not step.with_mean else np.asarray(step.mean_, np.float64)
             scale = np.ones(count) if step.scale_ is None else np.asarray(step.scale_, np.float64)
         else:
             expected = "a SimpleImputer without indicators, a StandardScaler, one after the other, and a model"
@@ -198,7 +212,8 @@ def _of_weights(found: Estimator, width: int) -> bytes:
         for at in range(width)
     )
     link = "identity" if not classes else "sigmoid" if classes == 2 else "softmax"
-    return of_terms(Terms(link, width, tuple(base.tolist()), numbers, ()))  # type: ignore[arg-type]
+    terms = Terms(link, width, tuple(base.tolist()), numbers, ())  # type: ignore[arg-type]
+    return of_terms(terms, fills=found.fill is not None)
 
 
 def _of_trees(found: Estimator, width: int) -> bytes:

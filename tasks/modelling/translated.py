@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from expectations.errors import BundleError
-from expectations.families import Predictor, Vector
+from expectations.families import Predictor, Score, Vector
 from tasks.modelling.additive import AdditivePredictor, NumberEffect, Terms
 from tasks.modelling.lightgbm_text import PlainTree, lightgbm_text
 from tasks.modelling.predictors import TreePredictor
@@ -20,9 +20,15 @@ _OBJECTIVES = {"sigmoid": "binary sigmoid:1", "softmax": "multiclass num_class:{
 Link = Literal["sigmoid", "softmax", "identity"]
 
 
-def of_terms(terms: Terms) -> bytes:
-    """Return weights as `translated` reads them."""
-    return json.dumps({"terms": terms.to_json()}).encode()
+def of_terms(terms: Terms, *, fills: bool) -> bytes:
+    """Return weights as `translated` reads them.
+
+    Parameters
+    ----------
+    fills : bool
+        Whether they say what a missing value is worth; else it is worth what the average row's is.
+    """
+    return json.dumps({"terms": terms.to_json(), "fills": fills}).encode()
 
 
 def of_trees(trees: Sequence[PlainTree], outputs: int, width: int, link: Link, *, probabilities: bool) -> bytes:
@@ -53,22 +59,36 @@ def translated(content: bytes, base_row: Vector) -> Predictor:
     """
     said = json.loads(content)
     if "terms" in said:
-        return AdditivePredictor(_centred(Terms.from_json(said["terms"]), base_row))
+        return AdditivePredictor(_centred(Terms.from_json(said["terms"]), base_row, fills=said.get("fills", True)))
     if "trees" not in said:
         raise BundleError("weights or trees", f"{', '.join(said)}", "Train again")
-    trees = TreePredictor(said["trees"])
-    trees.explains = said["explains"]
-    return trees
+    return _Probabilities(said["trees"]) if said["explains"] == "prediction" else TreePredictor(said["trees"])
 
 
-def _centred(terms: Terms, base_row: Vector) -> Terms:
+class _Probabilities(TreePredictor):
+    """Trees whose leaves are shares of a probability: of many the sum may end a little above 1, as 64 bits add."""
+
+    explains = "prediction"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        rows, row = self.predict, self.predict_row
+        self.predict = lambda matrix: np.minimum(rows(matrix), 1.0)
+        self.predict_row = lambda values: _at_most_one(row(values))
+
+
+def _at_most_one(score: Score) -> Score:
+    return [min(each, 1.0) for each in score] if isinstance(score, list) else min(score, 1.0)
+
+
+def _centred(terms: Terms, base_row: Vector, *, fills: bool) -> Terms:
     """Return the same model, each number's worth counted from the average training row."""
     base, numbers = np.array(terms.base), []
     for each in terms.numbers:
         mean = float(base_row[each.at])
         moved = (mean - each.mean) * np.array(each.weights) if math.isfinite(mean) else np.zeros(len(base))
         base = base + moved
-        missing = tuple((np.array(each.missing) - moved).tolist())
+        missing = tuple((np.array(each.missing) - moved).tolist()) if fills else (0.0,) * len(base)
         mean = mean if math.isfinite(mean) else each.mean
         numbers.append(NumberEffect(each.at, mean, each.weights, each.present, missing))
     return terms._replace(base=tuple(base.tolist()), numbers=tuple(numbers))

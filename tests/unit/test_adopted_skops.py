@@ -35,6 +35,7 @@ from expectations.families import Rows
 from tasks.modelling.adopted import Adopted
 from tasks.modelling.lightgbm_text import PlainTree, constant, largest, require_tree
 from tasks.modelling.model_files import read_model
+from tasks.modelling.translated import translated
 from tests.unit.test_adopted import adopted, fitted, table
 
 
@@ -57,7 +58,9 @@ SMALL: dict[str, Any] = {"n_estimators": 6, "random_state": 0}
         (prepared(LogisticRegression()), TWO, True),
         (LogisticRegression(), SEVERAL, False),
         (make_pipeline(StandardScaler(), Ridge()), AMOUNT, False),
+        (make_pipeline(StandardScaler(with_mean=False), Ridge()), AMOUNT, False),
         (RandomForestClassifier(**SMALL), TWO, True),
+        (RandomForestClassifier(n_estimators=50, random_state=0), TWO, False),
         (prepared(RandomForestClassifier(**SMALL)), SEVERAL, True),
         (ExtraTreesRegressor(**SMALL), AMOUNT, False),
         (GradientBoostingClassifier(**SMALL), TWO, False),
@@ -111,6 +114,7 @@ def test_the_largest_number_that_passes_is_found_to_the_last_bit(bound: float, m
         (GradientBoostingClassifier(n_estimators=2, loss="exponential"), "loss 'exponential'"),
         (GradientBoostingRegressor(n_estimators=2, init=Ridge()), "an estimator of its own as `init`"),
         (Ridge(), "a fitted Ridge"),
+        (make_pipeline(SimpleImputer(missing_values=-1), Ridge()), "an imputer of missing values .*found one of -1"),
     ],
 )
 def test_what_is_not_translated_is_named(model: Any, said: str) -> None:
@@ -121,6 +125,35 @@ def test_what_is_not_translated_is_named(model: Any, said: str) -> None:
     )
     with pytest.raises(TrainingError, match=said):
         read_model(content, "model.skops")
+
+
+def test_a_forest_whose_sum_ends_above_one_is_answered_with_as_one(tmp_path: Path) -> None:
+    rows = table(TWO)
+    rows = replace(rows, matrix=np.nan_to_num(rows.matrix))
+    model = RandomForestClassifier(n_estimators=200, random_state=0)
+    found = fitted(adopted(tmp_path, learnt(model, rows), "model.skops"), rows, tmp_path)
+    alone = [
+        translated(read_model((tmp_path / "model.skops").read_bytes(), "m").served, np.zeros(3)).predict_row(row)
+        for row in rows.matrix[:20].tolist()
+    ]
+    assert found.predict(rows.matrix).max() == 1.0
+    np.testing.assert_array_equal(alone, found.predict(rows.matrix[:20]))
+
+
+def test_what_nothing_fills_in_is_worth_what_the_average_row_has(tmp_path: Path) -> None:
+    rows = table(AMOUNT)
+    rows = replace(rows, matrix=np.nan_to_num(rows.matrix) + 5)
+    found = fitted(adopted(tmp_path, learnt(Ridge(), rows), "model.skops"), rows, tmp_path)
+    missing, average = rows.matrix[:3].copy(), rows.matrix[:3].copy()
+    missing[:, 0], average[:, 0] = np.nan, rows.matrix[:, 0].mean()
+    np.testing.assert_allclose(found.predict(missing), found.predict(average), rtol=1e-12)
+
+
+def test_classes_of_a_column_of_floats_are_whole_numbers() -> None:
+    rows = table(SEVERAL)
+    label = np.array([1.0, 2.0, 10.0])[rows.label.astype(int)]
+    model = LogisticRegression().fit(np.nan_to_num(rows.matrix), label)
+    assert read_model(skops.io.dumps(model), "model.skops").classes == ("1", "2", "10")
 
 
 class Foreign:
