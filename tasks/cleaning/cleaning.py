@@ -84,10 +84,10 @@ def clean_batches(usecase: LoadedUseCase, lake: Lake, vouched: int = 0) -> Clean
     waiting = StoredRows.of(lake, "raw", lake.scan("raw").filter(pl.col(BATCH) > done)).sorted_by(BATCH)
     if not len(waiting):
         return Cleaned(0, 0, (), (), {}, (), (), _version(lake), done)
-    batches = waiting.select([BATCH])[BATCH]
+    batches = waiting[BATCH]
     if done or batches.n_unique() > 1:  # of a key delivered again, only the newest version is judged
         waiting = waiting.at(places_of_last(waiting.select(spec.keys)))
-        batches = waiting.select([BATCH])[BATCH]
+        batches = waiting[BATCH]
     batch = int(batches.max())  # type: ignore[arg-type] # an integer column
     outcomes = judge(usecase, waiting)
     since = waiting.at((batches > vouched).arg_true())

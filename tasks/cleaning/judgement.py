@@ -33,7 +33,7 @@ def judge(usecase: LoadedUseCase, rows: pl.DataFrame | StoredRows) -> list[Outco
 def _unread(rows: pl.DataFrame | StoredRows) -> Iterator[Outcome]:
     if UNREAD not in rows.columns:
         return
-    columns = rows.select([UNREAD])[UNREAD].str.split(BETWEEN_UNREAD)
+    columns = rows[UNREAD].str.split(BETWEEN_UNREAD)
     for column in sorted(set(columns.explode().drop_nulls())):
         failing = columns.list.contains(column).fill_null(value=False).arg_true().cast(pl.Int64).to_numpy()
         success = len(failing) <= (1 - _MOSTLY) * len(rows)

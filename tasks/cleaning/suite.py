@@ -283,7 +283,7 @@ def _parted(
     found: dict[tuple[tuple[str, ...], bool], list[Any]] = {}
     read = {*chain.from_iterable(_read_by(spec, rows.columns) for spec in specs)}
     whole = [name for name, dtype in rows.schema.items() if name in read and dtype.is_integer()]
-    gaps = any(rows.select([name])[name].null_count() for name in whole)
+    gaps = any(rows[name].null_count() for name in whole)
     for item in expectations:
         spec = specs[item.meta["_position"]]
         mine = {*_read_by(spec, rows.columns)} if len(rows) > _MANY else read

@@ -23,7 +23,7 @@ def unreadable_pictures(usecase: LoadedUseCase, rows: pl.DataFrame | StoredRows)
         if column.type != "image" or rows.schema.get(name) != pl.Binary:
             continue
         places: dict[str, list[int]] = defaultdict(list)
-        pictures = rows.select([name])[name]
+        pictures = rows[name]
         for at, content in enumerate(pictures):
             if odd := Unreadable.of(content):
                 places[odd.reason].append(at)

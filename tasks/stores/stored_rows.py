@@ -77,16 +77,20 @@ class StoredRows:
 
     def select(self, columns: Sequence[str]) -> pl.DataFrame:
         """Read some columns."""
+        if not self.height:
+            return pl.DataFrame(schema={name: self.schema[name] for name in columns})
         replaced = [] if self.instead is None else self.instead.columns
         read = [name for name in columns if name not in replaced]
         found = self.lake.collect(self.table, self.scan.select(read)) if read else pl.DataFrame(height=self.height)
         if read and self.places is not None:
-            found = gathered(found.get_columns(), self.places)
+            taken = found.get_columns()
+            del found
+            found = gathered(taken, self.places)
         return self._beside(found, self.instead, columns)
 
     def at(self, places: pl.Series) -> StoredRows:
         """Refer to those of the rows that stand at some places among them."""
-        if len(places) == self.height and places.is_sorted():  # all of them
+        if len(places) == self.height and (places == pl.int_range(self.height, eager=True)).all():
             return self
         held = places if self.places is None else self.places[places]
         instead = None if self.instead is None else self.instead[places]

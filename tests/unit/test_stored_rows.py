@@ -56,3 +56,18 @@ def test_what_is_wrong_with_the_table_is_said_where_a_column_is_read(
         file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(LakeError):
         held.select(["text"])
+
+
+def test_of_no_rows_nothing_is_read(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery in which no row fails was read whole once more for the quarantine."""
+    monkeypatch.setattr(stored_rows, "_MANY", 0)
+    lake.append("raw", ROWS, transactions={"collect": 1})
+    none = StoredRows.of(lake, "raw", lake.scan("raw")).at(pl.Series([], dtype=pl.UInt32))
+    monkeypatch.setattr(Lake, "collect", lambda *_: pytest.fail("a table was read"))
+    assert none.frame().equals(ROWS.clear())
+    assert none["text"].dtype == pl.String
+
+
+def test_as_many_places_as_rows_are_all_of_them_only_where_each_stands_once(rows: StoredRows) -> None:
+    assert rows.at(pl.Series([0, 1, 2, 3])) is rows
+    assert rows.at(pl.Series([0, 0, 2, 3]))["k"].to_list() == [1, 1, 3, 4]
