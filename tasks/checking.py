@@ -197,9 +197,12 @@ def _cleaning_laws(step: CleaningStep) -> Iterator[tuple[str, bool]]:
     yield "the same rows are repaired the same way", clean.equals(again)
     if step.own_columns:
         own = list(dict.fromkeys((*step.reads(), "_row")))
-        alone, _ = repair(raw.select(own), [step], ["_row"])
         others = [column for column in raw.columns if column not in step.reads()]
-        same = alone.equals(clean.select(own)) and clean.columns == raw.columns
+        beside = raw.select(column[::-1] if column.name not in own else column for column in raw.iter_columns())
+        twice = pl.concat([raw, beside])  # rows that are equal in its own columns alone
+        whole, _ = repair(twice, [step], ["_row"])
+        alone, _ = repair(twice.select(own), [step], ["_row"])
+        same = alone.equals(whole.select(own)) and clean.columns == raw.columns
         same = same and clean.select(others).equals(kept.select(others))
         yield "it looks at no columns but those it reads and the keys, and changes no others", same
     yield from _agrees(program, raw.drop("_row"))

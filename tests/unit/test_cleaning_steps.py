@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -12,12 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from expectations.errors import TrainingError
+from expectations.errors import PartError, TrainingError
 from expectations.parts import CleaningStep, FeatureStep, Repaired
 from expectations.slots import CLEANING, FEATURES
-from tasks.cleaning.repair import repair
+from tasks.cleaning.repair import repair, repair_stored
 from tasks.preprocessing.fitting import fit_program
 from tasks.preprocessing.program import FeatureProgram
+from tasks.stores.lake import Lake
+from tasks.stores.stored_rows import StoredRows
 
 CLEANINGS = TypeAdapter(tuple[Annotated[CleaningStep, CLEANING], ...])
 STEPS = TypeAdapter(tuple[Annotated[FeatureStep, FEATURES], ...])
@@ -120,3 +123,38 @@ def test_what_requests_could_not_be_repaired_of_is_refused(step: dict[str, Any],
 def test_what_has_nothing_to_repair_in_numbers_is_not_refused_for_them() -> None:
     frame = pl.DataFrame({"n": [1, 2, 3], "t": [" a", "b", "c"]})
     cleaned({"trim": ["t", "n"]}, frame, [{"numeric": ["n"]}, {"encode": ["t"]}])
+
+
+class Alone(CleaningStep):
+    """Do something to rows, by its own columns alone as it says."""
+
+    own_columns: ClassVar = True
+
+    alone: str
+    how: Callable[[pl.DataFrame], pl.DataFrame]
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.alone,)
+
+    def repair(self, rows: pl.DataFrame, keys: Sequence[str]) -> tuple[pl.DataFrame, Repaired]:
+        return self.how(rows), Repaired("alone")
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        (lambda rows: rows.filter(pl.col("t") == "a"), 'unable to find column "t"'),
+        (lambda rows: rows.with_columns(more=pl.col("x")), "it adds or removes more"),
+        (lambda rows: rows.select("k", "x"), "it adds or removes _position"),
+    ],
+)
+def test_a_step_that_looks_at_more_columns_than_it_says_is_named_and_loses_nothing(
+    lake: Lake, how: Callable[[pl.DataFrame], pl.DataFrame], found: str
+) -> None:
+    """What such a step added was lost, and what it looked for was an error of polars."""
+    lake.append("raw", pl.DataFrame({"k": [1, 2], "x": [1.0, None], "t": ["a", "b"]}), transactions={"collect": 1})
+    rows = StoredRows.of(lake, "raw", lake.scan("raw"))
+    with pytest.raises(PartError, match=f"Alone, whose `own_columns` is true.*{found}.*leave `own_columns` out"):
+        repair_stored(rows, [Alone(alone="x", how=how)], ["k"])
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):  # the table lacks it: no fault of the step
+        repair_stored(rows, [Alone(alone="nosuch", how=lambda frame: frame.drop_nulls("nosuch"))], ["k"])

@@ -243,3 +243,42 @@ def test_a_slot_looks_among_its_own_names_first() -> None:
     assert slot.part_of({"unknown": 1, "numeric": ["x"]}) is FEATURES.find("numeric")
     assert slot.part_of({"unknown": 1}) is None
     assert slot.part_of(["numeric"]) is None
+
+
+CLEANS = """
+from collections.abc import Sequence
+from typing import ClassVar
+import polars as pl
+from expectations.fields import Columns
+from expectations.parts import CleaningStep, Repaired
+
+class Alone(CleaningStep):
+    '''Say that it looks at its own columns alone, and look at others.'''
+    own_columns: ClassVar = True
+    examples: ClassVar = ({"alone": ["x"]},)
+    alone: Columns
+
+    def reads(self):
+        return self.alone
+
+    def repair(self, rows, keys):
+        return rows.HOW, Repaired("alone", 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "found"),
+    [
+        ("names", "filter(pl.col('t') != 'a')", r"after this: the same rows .*unable to find column .t"),
+        ("adds", "with_columns(more=pl.col('x') * 2)", "keep this: it looks at no columns but those it reads"),
+        ("misses", "drop_nulls()", "keep this: it looks at no columns but those it reads"),
+        ("compares", "unique(maintain_order=True)", "keep this: it looks at no columns but those it reads"),
+    ],
+)
+def test_a_cleaning_step_that_looks_at_more_than_it_says_is_said_to(
+    package: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str, found: str
+) -> None:
+    (package / f"acme_{name}.py").write_text(CLEANS.replace("HOW", how))
+    monkeypatch.setitem(CLEANING.built_in, "alone", f"acme_{name}:Alone")
+    with pytest.raises(PartError, match=found):
+        check_part("cleaning", "alone")
