@@ -188,6 +188,15 @@ class FeatureStep(Part):
         """
 
 
+def kind_of(dtype: pl.DataType) -> Kind:
+    """Return what a column of a table holds."""
+    if dtype == pl.String:
+        return "text"
+    if dtype == pl.Binary:
+        return "image"
+    return "instant" if isinstance(dtype, pl.Datetime) else "number"
+
+
 def input_kinds(steps: Sequence[FeatureStep], held: Mapping[str, Kind] | None = None) -> dict[str, Kind]:
     """Raw columns a list of steps reads, and what each is read as: decided by the first step that reads it.
 

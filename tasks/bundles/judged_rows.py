@@ -17,6 +17,7 @@ import polars as pl
 
 from expectations.errors import BundleError
 from expectations.families import Scores
+from expectations.parts import kind_of
 from expectations.usecase import UseCase
 from tasks.bundles.golden_rows import note_erased
 from tasks.bundles.manifest import Manifest
@@ -109,6 +110,22 @@ def read_judged(folder: Path, manifest: Manifest) -> JudgedRows | None:
     scores = kept.drop("key").to_numpy()
     as_of, since, until = (datetime.fromisoformat(noted[name]) for name in ("as_of", "since", "until"))
     return JudgedRows(kept["key"], scores[:, 0] if scores.shape[1] == 1 else scores, as_of, since, until)
+
+
+def judged_keys(rows: pl.DataFrame, spec: UseCase) -> pl.Series:
+    """Hash the keys of rows of the raw table as cleaning leaves them: of rows that are judged no others are known.
+
+    Returns
+    -------
+    polars.Series of type UInt64, shape (n_rows,)
+        Missing where cleaning leaves no key.
+    """
+    keys = rows.select(spec.keys)
+    kinds = {name: kind_of(dtype) for name, dtype in keys.schema.items()}
+    for fitted in (each for step in spec.cleaning for each in step.served(kinds)):
+        if kinds.keys() >= {*fitted.touches}:
+            keys = fitted.frame(keys)
+    return hash_keys(keys)
 
 
 def count_judged(folder: Path, keys: Collection[int]) -> int:

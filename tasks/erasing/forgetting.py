@@ -17,6 +17,7 @@ from pathlib import Path
 
 from expectations.contradictions import REPLAY
 from tasks.bundles.history_state import keep_history
+from tasks.bundles.judged_rows import judged_keys
 from tasks.erasing.backups import backups_since
 from tasks.erasing.files import LOOKED_FOR, sweep
 from tasks.erasing.holding_off import hold_off, refuse_open_turns
@@ -27,7 +28,6 @@ from tasks.erasing.training_sets import promoted_models, training_sets
 from tasks.erasing.words import Words, clean_sqlite, strike_from_platform, strike_from_sqlite
 from tasks.stores.files import storing
 from tasks.stores.harvest import harvest, seal_and_harvest
-from tasks.stores.hashing import hash_keys
 from tasks.stores.journal import OPEN_SUFFIX
 from tasks.stores.lake import Lake
 from tasks.stores.ledger import FORGET, Entry
@@ -254,8 +254,8 @@ def _strike(
     known = {*job.database.use_cases(), *job.releases.names()}
     foreign = {each for name in known for each in (name, name + REPLAY)} - {*names}
     served = _served(job.releases)
-    held = [part.theirs.rows.select(job.usecase.spec.keys) for part in parts if len(part.theirs.rows)]
-    hashed = {each for rows in held for each in hash_keys(rows).drop_nulls()}
+    held = [part.theirs.rows for part in parts if len(part.theirs.rows)]
+    hashed = {each for rows in held for each in judged_keys(rows, job.usecase.spec).drop_nulls()}
     swept = sweep(home, words, theirs, served, hashed, names=names, foreign=foreign, dry_run=dry_run)
     counts = swept.counts
     counts["texts of the platform database"] += strike_from_platform(job.database, words, names, dry_run=dry_run)

@@ -13,13 +13,13 @@ from expectations.families import Scores
 from expectations.problems import to_scores
 from expectations.windows import TICK, Window
 from tasks.bundles.bundle import Bundle
-from tasks.bundles.judged_rows import read_judged
+from tasks.bundles.judged_rows import judged_keys, read_judged
 from tasks.bundles.served_rows import answers_of, decode_rows, label_codes, true_labels
 from tasks.evaluation.causes.rows import PeriodRows
 from tasks.evaluation.views import picture_views, with_views
-from tasks.stores.hashing import hash_keys
 from tasks.stores.known import Known
 from tasks.stores.lake import Lake
+from tasks.stores.lake_tables import POSITION
 
 MAX_ROWS = 20_000
 """Rows of windows that are looked at; of more, every k-th in time."""
@@ -65,8 +65,9 @@ def judged_rows(champion: Bundle, known: Known) -> PeriodRows | None:
     clock, label = spec.time_column, spec.label.column
     columns = [*spec.keys, clock, label, *champion.inputs]
     rows = then.rows("raw", columns=columns, since=kept.since, until=kept.until + TICK)
-    places = pl.DataFrame({"key": kept.keys, "_place": np.arange(len(kept.keys))})
-    found = rows.with_columns(hash_keys(rows.select(spec.keys))).join(places, on="key", maintain_order="left")
+    places = pl.DataFrame({"_hash": kept.keys}).with_row_index(POSITION)
+    found = rows.with_columns(judged_keys(rows, spec).alias("_hash")).join(places, on="_hash", maintain_order="left")
+    found = found.unique("_hash", keep="last", maintain_order=True)  # cleaning may make several keys one
     types = {column.name: column.type for column in manifest.columns}
     return _period(
         champion,
@@ -76,7 +77,7 @@ def judged_rows(champion: Bundle, known: Known) -> PeriodRows | None:
             if types[name] != "image"
         ),
         label_codes(found[label], manifest),
-        kept.prediction[found["_place"].to_numpy()],
+        kept.prediction[found[POSITION].to_numpy()],
         found[clock],
     )
 

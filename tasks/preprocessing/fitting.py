@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from expectations.errors import TrainingError
-from expectations.parts import CleaningStep, FeatureStep, FitContext, FittedStep, Kind, input_kinds
+from expectations.parts import CleaningStep, FeatureStep, FitContext, FittedStep, Kind, input_kinds, kind_of
 from expectations.usecase import UseCase
 from expectations.wording import one_line
 from tasks.preprocessing.program import FeatureProgram, matrix_of
@@ -65,7 +65,7 @@ def fit_program(
         If a column is absent, holds nothing in all training rows, is not what a step reads it as, is repaired in
         training rows and cannot be in requests, or stays a text in the end.
     """
-    held = {name: _held(dtype) for name, dtype in frame.schema.items()}
+    held = {name: kind_of(dtype) for name, dtype in frame.schema.items()}
     kinds = input_kinds(steps, held)
     absent = sorted(set(kinds) - set(frame.columns))
     if absent:
@@ -163,14 +163,6 @@ def _read_inputs(inputs: Sequence[Input], frame: pl.DataFrame) -> pl.DataFrame:
                 "A text needs an `encode` step; or declare the column's type under `columns`",
             ) from error
     return pl.DataFrame(columns)
-
-
-def _held(dtype: pl.DataType) -> Kind:
-    if dtype == pl.String:
-        return "text"
-    if dtype == pl.Binary:
-        return "image"
-    return "instant" if isinstance(dtype, pl.Datetime) else "number"
 
 
 def _refuse_empty(frame: pl.DataFrame, where: str) -> None:

@@ -845,3 +845,18 @@ def test_a_table_is_read_as_often_however_many_texts_it_has(
         counts.append(len(collected))
         collected.clear()
     assert counts[0] == counts[1]
+
+
+@pytest.mark.slow
+def test_judged_rows_of_theirs_go_also_where_cleaning_changes_keys(folder: Path, home: Path, call: Call) -> None:
+    """Bundles have hashes of the keys of clean rows."""
+    change(folder, cleaning=[{"convert": {"columns": ["id"], "factor": 0.5}}])
+    lake = fill(folder, home)
+    clean = lake.scan("clean").collect()
+    theirs = {*hash_keys(clean.filter(customer=NAME).select("id"))}
+    assert judged_keys(home) & theirs
+    kept = judged_keys(home) - theirs
+
+    assert call("--where", f'customer = "{NAME}"', "--yes").exit_code == 0
+
+    assert judged_keys(home) == kept

@@ -1,0 +1,117 @@
+"""The rows that a champion was judged on are found again in the lake, whatever their keys and columns are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from expectations.loading import load_use_case
+from tasks.cleaning.cleaning import clean_batches
+from tasks.collection.collecting import collect_sources
+from tasks.monitoring.compared_rows import judged_rows
+from tasks.stores.known import Known
+from tasks.stores.lake import Lake
+from tests.conftest import instant
+from tests.unit.test_training import released
+
+AS_OF = instant("2024-03-01")
+Rows = list[dict[str, Any]]
+
+
+def orders(number: int = 400) -> Rows:
+    random.seed(1)
+    return [
+        {
+            "time": (instant("2024-01-01") + timedelta(hours=each)).isoformat(),
+            "id": each,
+            "amount": random.randrange(99),
+            "late": random.randrange(2),
+        }
+        for each in range(number)
+    ]
+
+
+def use_case(folder: Path, rows: Rows, changes: Mapping[str, Any]) -> str:
+    folder.mkdir()
+    pl.DataFrame(rows).write_csv(folder / "orders.csv")
+    spec = {
+        "name": "orders",
+        "title": "Late?",
+        "task": "binary_classification",
+        "clock": {"column": "time"},
+        "keys": ["id"],
+        "sources": {"orders": {"kind": "file", "path": "orders.csv"}},
+        "label": {"column": "late", "available_after": "1d"},
+        "features": [{"numeric": ["amount"]}],
+        "model": {"candidates": [{"family": "lightgbm", "rounds": 5, "leaves": 4, "patience": None}]},
+        "gates": [{"metric": "log_loss", "max": 9.0}],
+        "evaluation": {"min_rows": 50},
+        "monitoring": {"every": "1w", "performance": [{"metric": "log_loss", "drop": 0.03}]},
+        **changes,
+    }
+    (folder / "usecase.yaml").write_text(yaml.safe_dump({name: each for name, each in spec.items() if each}))
+    (folder / "suite.yaml").write_text("[]")
+    return str(folder)
+
+
+COUNTED = {"every": {"rows": 100}, "performance": [{"metric": "log_loss", "drop": 0.03}]}
+NAMED = {"amount": "key", "id": "_place"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rows", "changes"),
+    [
+        pytest.param([row | {"id": row["id"] + 0.25} for row in orders()], {}, id="fractions"),
+        pytest.param(
+            orders(), {"keys": ["time"], "clock": {"column": "time", "timezone": "Asia/Tokyo"}}, id="instants"
+        ),
+        pytest.param([row | {"id": f"id {row['id']}"} for row in orders()], {"personal": {"id": "hash"}}, id="hashed"),
+        pytest.param(
+            [{name: each for name, each in row.items() if name != "time"} for row in orders()],
+            {"clock": None, "label": {"column": "late"}, "monitoring": COUNTED},
+            id="no clock",
+        ),
+        pytest.param(
+            [{NAMED.get(name, name): each for name, each in row.items()} for row in orders()],
+            {"keys": ["_place"], "features": [{"numeric": ["key", "_place"]}]},
+            id="columns named as hashes and places were",
+        ),
+        pytest.param(
+            [row | {"id": f" id{row['id']}"} for row in orders()], {"cleaning": [{"trim": ["id"]}]}, id="trimmed"
+        ),
+        pytest.param(orders(), {"cleaning": [{"convert": {"columns": ["id"], "factor": 0.5}}]}, id="converted"),
+        pytest.param(
+            [row | {"id": f"{' ' * (row['id'] % 2)}id{row['id'] // 2}"} for row in orders()],
+            {"cleaning": [{"trim": ["id"]}, {"drop_duplicates": "keys"}]},
+            id="several trimmed to one",
+        ),
+    ],
+)
+def test_judged_rows_are_found_by_keys_of_any_kind_and_as_cleaning_leaves_them(
+    tmp_path: Path, lake: Lake, rows: Rows, changes: Mapping[str, Any]
+) -> None:
+    usecase = load_use_case(use_case(tmp_path / "orders", rows, changes))
+    collect_sources(usecase, lake, AS_OF, b"secret")
+    clean_batches(usecase, lake)
+    known = Known(lake, usecase.spec, AS_OF)
+    bundle, judged, _ = released(usecase, known.labelled(), tmp_path / "bundle")
+    assert judged.holdout is not None
+
+    found = judged_rows(bundle, known)
+
+    assert found is not None
+    ticks = judged.holdout[usecase.spec.time_column].dt.epoch("us").to_numpy()
+    np.testing.assert_array_equal(found.seconds, ticks.astype(np.float64) / 1e6)
+    np.testing.assert_array_equal(found.prediction, judged.prediction)
+    assert found.label.tolist() == judged.holdout["late"].to_list()
+    for name in {"amount", "key"} & {*found.inputs.columns}:
+        assert found.inputs[name].to_list() == judged.holdout[name].to_list()
