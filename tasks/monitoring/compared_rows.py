@@ -55,7 +55,7 @@ def judged_rows(champion: Bundle, known: Known) -> PeriodRows | None:
     Returns
     -------
     PeriodRows or None
-        None of a bundle that keeps nothing of them.
+        None of a bundle that keeps nothing of them, or where an input is in no collected row any more.
     """
     kept = read_judged(champion.folder, champion.manifest)
     if kept is None:
@@ -64,6 +64,8 @@ def judged_rows(champion: Bundle, known: Known) -> PeriodRows | None:
     then = Known(known.lake, spec, min(kept.as_of, known.as_of))
     clock, label = spec.time_column, spec.label.column
     columns = [*spec.keys, clock, label, *champion.inputs]
+    if not {*columns} <= {*then.lake.scan("raw").collect_schema(), *spec.history}:  # a lake that was made anew
+        return None
     rows = then.rows("raw", columns=columns, since=kept.since, until=kept.until + TICK)
     places = pl.DataFrame({"_hash": kept.keys}).with_row_index(POSITION)
     found = rows.with_columns(judged_keys(rows, spec).alias("_hash")).join(places, on="_hash", maintain_order="left")

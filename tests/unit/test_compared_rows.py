@@ -115,3 +115,15 @@ def test_judged_rows_are_found_by_keys_of_any_kind_and_as_cleaning_leaves_them(
     assert found.label.tolist() == judged.holdout["late"].to_list()
     for name in {"amount", "key"} & {*found.inputs.columns}:
         assert found.inputs[name].to_list() == judged.holdout[name].to_list()
+
+
+@pytest.mark.slow
+def test_where_collected_rows_lack_an_input_there_is_no_reference(tmp_path: Path, lake: Lake) -> None:
+    """It was an error of polars, and no window of that champion was measured."""
+    usecase = load_use_case(use_case(tmp_path / "orders", orders(), {}))
+    collect_sources(usecase, lake, AS_OF, b"secret")
+    clean_batches(usecase, lake)
+    bundle, _, _ = released(usecase, Known(lake, usecase.spec, AS_OF).labelled(), tmp_path / "bundle")
+    anew = Lake(str(tmp_path / "anew"), "orders")
+    anew.append("raw", lake.scan("raw").drop("amount").collect(), transactions={"collect": 1})
+    assert judged_rows(bundle, Known(anew, usecase.spec, AS_OF)) is None
