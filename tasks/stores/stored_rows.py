@@ -103,7 +103,8 @@ class StoredRows:
         ----------
         instead : polars.DataFrame of shape (n_rows, any)
         """
-        return replace(self, instead=instead, schema=pl.Schema({**self.schema, **instead.schema}))
+        held = instead if self.instead is None else self.instead.with_columns(*instead.iter_columns())
+        return replace(self, instead=held, schema=pl.Schema({**self.schema, **instead.schema}))
 
     def sorted_by(self, column: str) -> StoredRows:
         """Put the rows in order of a column; those that are equal in it stay as they are."""

@@ -38,6 +38,8 @@ def test_columns_take_the_place_of_others_and_go_with_their_rows(rows: StoredRow
     assert repaired.frame().equals(pl.DataFrame(expected))
     assert repaired.at(pl.Series([1])).select(["text", "k"]).rows() == [("y", 3)]
     assert repaired["new"].to_list() == [True, False]
+    again = repaired.with_columns(pl.DataFrame({"text": ["z", None]}))
+    assert again.frame().equals(pl.DataFrame({**expected, "text": ["z", None]})), "and what was put before stays"
 
 
 def test_all_columns_are_in_one_piece_each(rows: StoredRows, lake: Lake) -> None:
