@@ -18,7 +18,7 @@ from flows.commands.shared import read_settings
     required=True,
     metavar="FILE",
     type=click.Path(exists=True, path_type=Path),
-    help="LightGBM's text, XGBoost's JSON or UBJ, ONNX, skops, or a folder of MLflow; never a pickle.",
+    help="LightGBM's text, JSON of XGBoost (or UBJ) or CatBoost, ONNX, skops, or a folder of MLflow; never a pickle.",
 )
 @click.option(
     "--from", "address", required=True, metavar="ADDRESS", help="Its table, CSV or Parquet: path, glob, https, s3 …"

@@ -35,10 +35,11 @@ class Adopted(Family):
     """A model that others trained, as `first` under `model`: it learns nothing, and candidates challenge it.
 
     The file lies in the use case's folder, or in an installed package (`package:path`): LightGBM's text
-    (`booster.save_model`), XGBoost's JSON, or its UBJ where XGBoost is installed, an ONNX graph, or a skops file of
-    scikit-learn; never a pickle. The features are those of the model, as numbers, in its own order. Before anything is
-    judged, it has to say what its library says of rows of the table: LightGBM to the last bit, XGBoost (where that is
-    installed) and ONNX Runtime within 0.000001, scikit-learn within 0.000000001. `driftwheel adopt` writes all of it.
+    (`booster.save_model`), XGBoost's JSON, or its UBJ where XGBoost is installed, CatBoost's JSON, an ONNX graph, or a
+    skops file of scikit-learn; never a pickle. The features are those of the model, as numbers, in its own order.
+    Before anything is judged, it has to say what its library says of rows of the table: LightGBM to the last bit,
+    XGBoost and ONNX Runtime within 0.000001, CatBoost and scikit-learn within 0.000000001 (XGBoost and CatBoost where
+    they are installed). `driftwheel adopt` writes all of it.
     """
 
     examples: ClassVar = ({"family": "adopted", "file": "tasks.modelling:smallest_trees.txt"},)
@@ -129,7 +130,7 @@ def predictor_of(kind: Kind, content: bytes, base_row: Vector) -> Predictor:
         return TreePredictor(content.decode("utf-8"))
     if kind == "onnx":
         return OnnxScores(content, base_row)
-    if kind == "skops":
+    if kind in {"catboost", "skops"}:
         return translated(content, base_row)
     return XGBoostTrees(content, base_row, any_base=True)
 

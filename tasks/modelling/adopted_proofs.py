@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 
 from expectations.errors import TrainingError
 from expectations.families import Matrix, Predictor, Scores
+from tasks.modelling.catboost_files import SAVE
 from tasks.modelling.model_kinds import Kind, ModelFile
 from tasks.modelling.onnx_scores import feeds, scores_output, table_of_scores
 from tasks.modelling.skops_files import predicted
@@ -16,10 +18,11 @@ from tasks.modelling.skops_files import predicted
 LIBRARIES: dict[Kind, str] = {
     "lightgbm": "LightGBM",
     "xgboost": "XGBoost",
+    "catboost": "CatBoost",
     "onnx": "ONNX Runtime",
     "skops": "scikit-learn",
 }
-TOLERANCES: dict[Kind, float] = {"lightgbm": 0.0, "xgboost": 1e-6, "onnx": 1e-6, "skops": 1e-9}
+TOLERANCES: dict[Kind, float] = {"lightgbm": 0.0, "xgboost": 1e-6, "catboost": 1e-9, "onnx": 1e-6, "skops": 1e-9}
 """How far a prediction may lie from the library's, as a share of the largest one or of 1, whichever is more."""
 _ALONE = 64
 
@@ -90,6 +93,8 @@ def _theirs(model: ModelFile, rows: Matrix) -> Scores | None:
         return _of_runtime(model.content, rows)
     if model.kind == "skops":
         return predicted(model.content, rows, "the model")
+    if model.kind == "catboost":
+        return _of_catboost(model, rows) if find_spec("catboost") else None
     return _of_xgboost(model.content, rows) if find_spec("xgboost") else None
 
 
@@ -101,6 +106,24 @@ def _of_runtime(content: bytes, rows: Matrix) -> Scores:
     output, _ = scores_output(session)
     scores = table_of_scores(session.run([output], feeds(session, rows))[0])
     return scores[:, -1] if scores.shape[1] < 3 else scores
+
+
+def _of_catboost(model: ModelFile, rows: Matrix) -> Scores:
+    import catboost
+
+    trees = catboost.CatBoost()
+    with NamedTemporaryFile(suffix=".json") as file:  # it reads JSON from files alone
+        file.write(model.content)
+        file.flush()
+        try:
+            trees.load_model(file.name, format="json")
+        except catboost.CatBoostError as error:
+            raise TrainingError(
+                "a model that CatBoost itself loads", str(error).splitlines()[0], f"Save it anew: {SAVE}"
+            ) from error
+    form = "RawFormulaVal" if model.tasks == ("regression",) else "Probability"
+    scores = np.asarray(trees.predict(rows, prediction_type=form, thread_count=1), np.float64)
+    return scores[:, 1] if scores.ndim == 2 and scores.shape[1] == 2 else scores
 
 
 def _of_xgboost(content: bytes, rows: Matrix) -> Scores:

@@ -21,6 +21,7 @@ MAX_BYTES = 1 << 20
 _PLACES: Mapping[str, str] = {
     "lightgbm": "data",
     "xgboost": "data",
+    "catboost": "data",
     "onnx": "data",
     "sklearn": "pickled_model",
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from expectations.errors import TrainingError
 from expectations.families import Task
+from tasks.modelling.catboost_files import read_catboost, refuse_binary
 from tasks.modelling.model_kinds import ModelFile, refused
 from tasks.modelling.onnx_files import describe_graph
 from tasks.modelling.skops_files import describe_estimator
@@ -26,13 +28,21 @@ _XGBOOST: Mapping[Task, Sequence[str]] = {
     "multiclass_classification": ("multi:softprob",),
     "regression": ("reg:squarederror",),
 }
+_CATBOOST: Mapping[Task, Sequence[str]] = {
+    "binary_classification": ("Logloss", "CrossEntropy"),
+    "multiclass_classification": ("MultiClass",),  # of MultiClassOneVsAll they add up to no 1
+    "regression": ("RMSE", "MAE", "MAPE", "Quantile", "Huber", "Expectile", "Lq", "LogCosh"),
+}
 _PICKLES = (b"\x80", b"\x78\x9c", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"ZF")
 """How pickles begin, and those that joblib compressed."""
 _UNLIKE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 """What reading JSON raises that is not built as is expected."""
+_KEYS = re.compile(rb'"(learner|features_info|oblivious_trees)"')
+"""The outermost of XGBoost's JSON, and of CatBoost's."""
 _ENDINGS = (".pkl", ".pickle", ".joblib")
 WAYS = (
     "LightGBM: booster.save_model('model.txt'); XGBoost: save_model('model.json'); "
+    "CatBoost: save_model('model.json', format='json'); "
     "scikit-learn: skops.io.dump(model, 'model.skops'); others: export to ONNX"
 )
 
@@ -60,7 +70,7 @@ def read_model(content: bytes, name: str) -> ModelFile:
         if content.startswith(begins):
             return read(content, name)
     raise TrainingError(
-        "a model file of LightGBM (text), XGBoost (JSON, UBJ), skops or ONNX",
+        "a model file of LightGBM (text), XGBoost (JSON, UBJ), CatBoost (JSON), skops or ONNX",
         f"{name}, which begins with {content[:8]!r}",
         f"Save it so where you trained it ({WAYS})",
     )
@@ -192,6 +202,14 @@ def _read_ubj(content: bytes, name: str) -> ModelFile:
     return _read_xgboost(bytes(booster.save_raw("json")), name)
 
 
+def _read_json(content: bytes, name: str) -> ModelFile:
+    """Read XGBoost's JSON or CatBoost's, whichever keys come first."""
+    found = _KEYS.search(content)
+    if found is None or found[1] == b"learner":
+        return _read_xgboost(content, name)
+    return read_catboost(content, name, lambda loss: _task_of(loss, _CATBOOST, name))
+
+
 def _read_onnx(content: bytes, name: str) -> ModelFile:
     """Read a graph; one score alone may be a probability or an amount, which the target decides."""
     graph = describe_graph(content, name)
@@ -217,8 +235,9 @@ def _read_skops(content: bytes, name: str) -> ModelFile:
 
 _READERS: Mapping[bytes, Callable[[bytes, str], ModelFile]] = {
     b"tree\n": _read_lightgbm,
-    b'{"': _read_xgboost,
     b"{L": _read_ubj,
+    b"{": _read_json,
+    b"CBM1": refuse_binary,
     b"\x08": _read_onnx,  # protobuf: the version, which comes first
     b"PK": _read_skops,
 }

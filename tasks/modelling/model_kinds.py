@@ -8,16 +8,17 @@ from typing import Literal
 from expectations.errors import TrainingError
 from expectations.families import Task
 
-Kind = Literal["lightgbm", "xgboost", "onnx", "skops"]
+Kind = Literal["lightgbm", "xgboost", "catboost", "onnx", "skops"]
 
 FILES: dict[Kind, str] = {
     "lightgbm": "model.txt",
     "xgboost": "xgboost.json",
+    "catboost": "catboost.json",
     "onnx": "model.onnx",
     "skops": "model.skops",
 }
 """What a file of each kind is called in a use case."""
-BUNDLED: dict[Kind, str] = FILES | {"skops": "translated.json"}
+BUNDLED: dict[Kind, str] = FILES | {"catboost": "translated.json", "skops": "translated.json"}
 """And in a bundle: of what the service has no library for, its translation."""
 MAX_WIDTH = 1 << 20
 """Features: a few bytes may name billions, of which one row would fill the memory."""

@@ -150,3 +150,17 @@ def test_a_folder_without_a_description_says_which_is_meant(given: Path) -> None
     found = adopt(model="other")
     assert found.exit_code == 1
     assert "the file MLmodel in other" in " ".join(found.output.split())
+
+
+def test_a_model_of_catboost_is_adopted_and_checked(given: Path) -> None:
+    content = Path(__file__).parents[1] / "records" / "catboost" / "binary.json"
+    (given / "model.json").write_bytes(content.read_bytes())
+    words = pl.when(pl.col("late") == 1).then(pl.lit("late")).otherwise(pl.lit("early"))
+    pl.read_csv("table.csv").with_columns(words.alias("late"), n=pl.col("x") * 2).write_csv("table.csv")
+    found = adopt("--clock", "at", "--features", "x,y y,n", model="model.json")
+    assert found.exit_code == 0, found.output
+    assert load_use_case(str(given / "taken")).spec.label.positive == "late"
+    assert (given / "taken" / "catboost.json").read_bytes() == content.read_bytes()
+    checked = CliRunner().invoke(main, ["check", "taken"])
+    assert checked.exit_code == 0, checked.output
+    assert "one prediction" in checked.output
