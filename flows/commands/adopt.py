@@ -16,7 +16,7 @@ from flows.commands.shared import read_settings
     "--model",
     "file",
     required=True,
-    metavar="FILE",
+    metavar="PATH",
     type=click.Path(exists=True, path_type=Path),
     help="LightGBM's text, JSON of XGBoost (or UBJ) or CatBoost, ONNX, skops, or a folder of MLflow; never a pickle.",
 )
