@@ -6,13 +6,14 @@ Nothing else of the folder is read: no code, no pickle, and nothing is fetched.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from expectations.errors import TrainingError
 from expectations.shipped_files import HOW_TO_FETCH, WEIGHTS, find_shipped
@@ -64,6 +65,14 @@ class EncoderConfig(BaseModel):
     is_decoder: Literal[False] | None = None
     auto_map: None = None
     """Names code of the folder, which is not run."""
+
+    @model_validator(mode="after")
+    def _agreeing(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads of attention do not share {self.width} numbers alike")
+        if not 0 <= self.first_position < self.table:
+            raise ValueError(f"padding {self.padding} leaves no place in a table of {self.table} positions")
+        return self
 
     @property
     def first_position(self) -> int:
@@ -193,8 +202,14 @@ def _weights(config: EncoderConfig, path: Path, opened: ExitStack) -> dict[str, 
             )
         return torch.as_tensor(file.get_tensor(held)).to(torch.float32)
 
+    if config.layers > len(names) // 8:  # of each there are sixteen; a number alone may name millions
+        raise TrainingError(
+            f"weights of {config.layers:,} layers in {path.name}, as {CONFIG} beside it says",
+            f"{len(names)} weights",
+            f"Fetch both files of one network again: {HOW_TO_FETCH}",
+        )
     wanted = _shapes(config)
-    size = 4 * sum(torch.Size(shape).numel() for _, shape in wanted.values())
+    size = 4 * sum(math.prod(shape) for _, shape in wanted.values())
     if size > _LARGEST:
         raise TrainingError(
             f"an encoder of at most {_LARGEST / 1e9:g} GB, as it is released as one ONNX file",

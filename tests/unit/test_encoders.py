@@ -98,7 +98,12 @@ def test_old_names_half_floats_and_a_prefix_are_read(tmp_path: Path) -> None:
         ({"is_decoder": True}, "is_decoder in broken/config.json"),
         ({"num_hidden_layers": 3}, r"expected encoder.layer.2.\S+ of shape .* in model.safetensors.*; found none"),
         ({"intermediate_size": 99}, r"of shape \(99, 8\) in model.safetensors.*; found shape \(12, 8\)"),
+        ({"num_hidden_layers": 10**9}, r"weights of 1,000,000,000 layers in model.safetensors.*; found \d+ weights"),
         ({"vocab_size": 900_000_000}, "at most 2 GB.*found 28.8 GB"),
+        ({"hidden_size": 10**30}, "at most 2 GB"),
+        ({"num_attention_heads": 3}, "broken/config.json: Value error, 3 heads of attention do not share 8 numbers"),
+        ({"model_type": "roberta", "pad_token_id": 500}, "padding 500 leaves no place in a table of"),
+        ({"model_type": "roberta", "pad_token_id": -5}, "padding -5 leaves no place in a table of"),
     ],
 )
 def test_what_it_is_not_is_said(tmp_path: Path, changes: dict, said: str) -> None:
