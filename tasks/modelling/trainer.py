@@ -52,7 +52,9 @@ def fit(
     workers = 1 if are_processors_limited() else recipe.workers
     counts = counts_of(train, start_from)
     refuse_gaps(train, recipe)
-    recipe.refuse(train)
+    for rows in (train, valid):
+        if rows is not None:
+            recipe.refuse(rows)
     generator = torch.Generator().manual_seed(seed)
     last = LAST[train.task]
     centre, spread = (float(train.label.mean()), float(train.label.std()) or 1.0) if last.scaled else (0.0, 1.0)

@@ -188,6 +188,8 @@ def test_rows_that_it_cannot_read_are_refused(train: Rows) -> None:
     foreign = replace(train, matrix=np.where(train.matrix == 3, 21, train.matrix))
     with pytest.raises(TrainingError, match="own vocabulary of 20; found one with place 20"):
         recipe.fit(foreign, None, seed=0, report=silent)
+    with pytest.raises(TrainingError, match="own vocabulary of 20; found one with place 20"):
+        recipe.fit(train, foreign, seed=0, report=silent)
     with pytest.raises(TrainingError, match="the tokens of u among the features"):
         declared(text="u").fit(train, None, seed=0, report=silent)
     eleven = tokenized(texts(30), at_most=11)[1]
