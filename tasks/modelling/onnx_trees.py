@@ -62,8 +62,10 @@ def _wrong_leaves(kind: str, said: dict[str, AttributeProto], nodes: set[tuple[i
     if not len(trees) == len(owners) == len(outputs) == weights:
         return "not as many values for each leaf"
     labels = [said[name] for name in ("classlabels_int64s", "classlabels_strings") if name in said]
-    count = max([len(each.ints) + len(each.strings) for each in labels] or [0])
-    count = count if what == "class" else (int(said["n_targets"].i) if "n_targets" in said else 1)
+    named = [count for count in (len(each.ints) + len(each.strings) for each in labels) if count]
+    if what == "class" and (len(named) != 1 or named[0] < 2):  # ONNX Runtime would look for the second one's name
+        return "not two classes or more of one kind"
+    count = named[0] if what == "class" else (int(said["n_targets"].i) if "n_targets" in said else 1)
     if ((outputs < 0) | (outputs >= count)).any():
         return f"leaves of other outputs than its {count}"
     if any(owner not in nodes for owner in zip(trees.tolist(), owners.tolist(), strict=True)):

@@ -93,6 +93,24 @@ def stump(**changes: Any) -> bytes:
     return graph([node], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])])
 
 
+def test_trees_of_one_class_or_of_classes_twice_are_refused() -> None:
+    model = onnx.load_model_from_string(stump())
+    (node,) = model.graph.node
+    node.op_type = "TreeEnsembleClassifier"
+    for said in list(node.attribute):
+        said.name = said.name.replace("target_", "class_")
+        if said.name == "n_targets":
+            node.attribute.remove(said)
+    node.output[:] = ["label", "y"]
+    model.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.STRING, [None]))
+    for labels in ({"classlabels_strings": ["a"]}, {"classlabels_strings": ["a"], "classlabels_int64s": [0, 1]}):
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        changed.graph.node[0].attribute.extend(helper.make_attribute(*each) for each in labels.items())
+        with pytest.raises(TrainingError, match="not two classes or more of one kind"):
+            read_model(changed.SerializeToString(), "model.onnx")
+
+
 def known(task: str) -> Any:
     """Return rows without missing values, which these graphs do not fill in."""
     rows = table(task)
