@@ -66,10 +66,13 @@ def judged_rows(champion: Bundle, known: Known) -> PeriodRows | None:
     columns = [*spec.keys, clock, label, *champion.inputs]
     if not {*columns} <= {*then.lake.scan("raw").collect_schema(), *spec.history}:  # a lake that was made anew
         return None
-    rows = then.rows("raw", columns=columns, since=kept.since, until=kept.until + TICK)
+    named = then.rows("raw", columns=spec.keys, since=kept.since, until=kept.until + TICK)
     places = pl.DataFrame({"_hash": kept.keys}).with_row_index(POSITION)
-    found = rows.with_columns(judged_keys(rows, spec).alias("_hash")).join(places, on="_hash", maintain_order="left")
-    found = found.unique("_hash", keep="last", maintain_order=True)  # cleaning may make several keys one
+    named = named.with_columns(judged_keys(named, spec).alias("_hash")).join(places, on="_hash", maintain_order="left")
+    named = named.unique("_hash", keep="last", maintain_order=True)  # cleaning may make several keys one
+    wanted = then.scan("raw", columns=columns, since=kept.since, until=kept.until + TICK, of=named.select(spec.keys))
+    with then.lake.reading("raw"):
+        found = wanted.collect(engine="streaming").join(named, on=spec.keys, maintain_order="left")
     types = {column.name: column.type for column in manifest.columns}
     return _period(
         champion,

@@ -69,6 +69,7 @@ class Known:
         columns: Sequence[str] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        of: pl.DataFrame | None = None,
     ) -> pl.LazyFrame:
         """Return rows with event time in [since, until), never at or after `as_of`, in order of time and keys.
 
@@ -81,9 +82,14 @@ class Known:
             A version of the table; the newest where not given.
         columns : sequence of str, optional
             Those wanted; all where not given. Columns of `history` are among them, by the clean rows known now.
+        of : DataFrame, optional
+            Keys of the rows that are wanted; all where not given.
         """
         held, earlier = self._looked_back(version if table == "clean" else None, columns, since)
-        frame = self._collected(self.lake.scan(table, version), held, since, until)
+        rows = self.lake.scan(table, version)
+        if of is not None:
+            rows = rows.join(of.lazy(), on=list(self.spec.keys), how="semi", maintain_order="left")
+        frame = self._collected(rows, held, since, until)
         if earlier is None:
             return frame
         schema = {**frame.collect_schema(), **dict.fromkeys(earlier.columns, pl.Float64())}

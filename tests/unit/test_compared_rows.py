@@ -127,3 +127,20 @@ def test_where_collected_rows_lack_an_input_there_is_no_reference(tmp_path: Path
     anew = Lake(str(tmp_path / "anew"), "orders")
     anew.append("raw", lake.scan("raw").drop("amount").collect(), transactions={"collect": 1})
     assert judged_rows(bundle, Known(anew, usecase.spec, AS_OF)) is None
+
+
+@pytest.mark.slow
+def test_of_some_keys_the_rows_are_those_of_all_of_them(tmp_path: Path, lake: Lake) -> None:
+    """Of a large table the columns of judged rows alone are held, a corrected one as it was known."""
+    usecase = load_use_case(use_case(tmp_path / "orders", orders(), {}))
+    collect_sources(usecase, lake, AS_OF, b"secret")
+    raw = lake.scan("raw").collect()
+    later = raw.head(9).with_columns(pl.col("amount") + 1000, _batch=2, _collected=pl.lit(instant("2024-04-01")))
+    lake.append("raw", later.cast(dict(raw.schema)), transactions={"corrected": 2})
+    some = raw.select("id").gather_every(3)
+    for as_of in (AS_OF, instant("2024-05-01")):
+        known, since = Known(lake, usecase.spec, as_of), instant("2024-01-01T05:00:00")
+        found = known.scan("raw", since=since, of=some).collect()
+        everything = known.scan("raw", since=since).collect()
+        assert found.equals(everything.filter(pl.col("id").is_in(some["id"].implode())))
+        assert (found["amount"].max() >= 1000) == (as_of != AS_OF)
