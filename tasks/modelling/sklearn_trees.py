@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from expectations.families import Vector
+from expectations.families import Matrix, Vector
 from tasks.modelling.lightgbm_text import PlainTree, constant, largest, require_tree
 from tasks.modelling.translated import Link
 from tasks.modelling.tree_structures import Places
@@ -146,9 +146,17 @@ def _of_nodes(predictor: Any) -> PlainTree:  # noqa: ANN401
     )
 
 
+def named_as_fitted(model: Any, rows: Matrix) -> Any:  # noqa: ANN401 - scikit-learn ships no types
+    """Return rows as a model is asked for them: one that was fitted on a frame warns of columns without their names."""
+    import pandas as pd
+
+    names = getattr(model, "feature_names_in_", None)
+    return rows if names is None else pd.DataFrame(rows, columns=names)
+
+
 def _bases(model: Any, trees: list[PlainTree], outputs: int, width: int) -> Vector:  # noqa: ANN401
     """Return what each output's sum begins with: what the model says of zeros, less what its trees do."""
-    zeros = np.zeros((1, width))
+    zeros = named_as_fitted(model, np.zeros((1, width)))
     said = model.decision_function(zeros) if hasattr(model, "classes_") else model.predict(zeros)
     added = np.zeros(outputs)
     for at, tree in enumerate(trees):

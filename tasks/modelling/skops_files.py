@@ -15,7 +15,7 @@ from expectations.families import Matrix, Scores
 from expectations.wording import one_line
 from tasks.modelling.additive import NumberEffect, Terms
 from tasks.modelling.model_kinds import MAX_WIDTH, refused
-from tasks.modelling.sklearn_trees import ENSEMBLES, trees_of
+from tasks.modelling.sklearn_trees import ENSEMBLES, named_as_fitted, trees_of
 from tasks.modelling.translated import of_terms, of_trees
 
 MAX_BYTES = 256 << 20
@@ -148,11 +148,12 @@ def predicted(content: bytes, rows: Matrix, name: str) -> Scores:
         If it says nothing of them.
     """
     found = load_estimator(content, name)
+    asked = named_as_fitted(found.whole, rows)
     try:
         if hasattr(found.model, "classes_"):
-            scores: Scores = np.asarray(found.whole.predict_proba(rows), np.float64)
+            scores: Scores = np.asarray(found.whole.predict_proba(asked), np.float64)
             return scores[:, 1] if scores.shape[1] == 2 else scores
-        return np.asarray(found.whole.predict(rows), np.float64).reshape(len(rows), -1)[:, 0]
+        return np.asarray(found.whole.predict(asked), np.float64).reshape(len(rows), -1)[:, 0]
     except ValueError as error:
         raise refused(
             name, "an answer of scikit-learn's for each row", one_line(error), "Put a SimpleImputer before the model"

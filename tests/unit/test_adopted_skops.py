@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
 from hypothesis import given
@@ -91,6 +92,19 @@ def test_it_is_answered_with_as_scikit_learn_does(model: Any, task: str, missing
             (each - each.mean(axis=1, keepdims=True) if task == SEVERAL else each) for each in (parts, predicted)
         )
     np.testing.assert_allclose(parts, predicted, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "model", [prepared(RandomForestClassifier(**SMALL)), HistGradientBoostingClassifier(max_iter=6)]
+)
+def test_what_was_fitted_on_named_columns_is_asked_by_their_names(model: Any, tmp_path: Path) -> None:
+    """Else scikit-learn warns in the middle of what a command prints; here a warning is an error."""
+    rows = table(TWO)
+    named = pd.DataFrame(rows.matrix, columns=list(rows.features))
+    file = skops.io.dumps(model.fit(named, rows.label))
+    found = fitted(adopted(tmp_path, file, "model.skops"), rows, tmp_path)
+    assert str(found.proof).startswith("says what scikit-learn says of 400 rows, ")
+    np.testing.assert_allclose(found.predict(rows.matrix), model.predict_proba(named)[:, 1], rtol=0, atol=1e-12)
 
 
 @given(st.floats(-1e30, 1e30), st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
