@@ -181,8 +181,10 @@ def _span(rows: pl.DataFrame, clock: str) -> tuple[datetime, datetime]:
 
 
 def _keep_judged(folder: Path, spec: UseCase, judged: Judged, refitted: Refit, as_of: datetime) -> None:
-    """Keep what the judged model said of its holdout, where causes are looked for."""
+    """Keep what the judged model said of its holdout, where causes are looked for and it had not learnt from it."""
     if judged.holdout is None or judged.prediction is None or "causes" in spec.problem.unwatched:
+        return
+    if not refitted.trained.fitted.recipe.learns:  # what others trained may have learnt from these very rows
         return
     classes = refitted.trained.classes
     scores = spec.problem.aligned(judged.prediction, judged.classes, classes)

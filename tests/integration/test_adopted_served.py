@@ -13,6 +13,7 @@ import pytest
 
 from expectations.loading import load_use_case
 from tasks.bundles.bundle import Bundle
+from tasks.bundles.judged_rows import read_judged
 from tasks.bundles.row_frames import jsonable
 from tasks.stores.desired_state import Served
 from tests.conftest import needs_torch
@@ -40,6 +41,7 @@ def test_an_adopted_model_is_served(make_use_case: Callable[..., Path], tmp_path
     usecase = load_use_case(str(folder))
     collected = rows(usecase, "2011-03-01")
     bundle, _, _ = released(usecase, collected, tmp_path / "bundle")
+    assert read_judged(bundle.folder, bundle.manifest) is None  # it may have learnt from these very rows
 
     service = Running(tmp_path)
     service.releases.add("rentals", bundle.folder, bundle.digest)
