@@ -26,9 +26,12 @@ def read_instant(text: str) -> datetime:
     ('2013-05-01T00:00:00+00:00', '2013-05-01T06:00:00+00:00')
     """
     try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
+        return _in_utc(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):  # the latter of the first and the last day there is, in another zone
         raise ValueError(f"{mask(text)[:40]!r} is no instant; {WRITTEN}") from None
+
+
+def _in_utc(instant: datetime) -> datetime:
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
@@ -36,7 +39,7 @@ def _read(value: object) -> object:
     if isinstance(value, str):
         return read_instant(value)
     if isinstance(value, datetime):
-        return value
+        return _in_utc(value)
     raise ValueError(f"expected an instant, as a text; {WRITTEN}")
 
 

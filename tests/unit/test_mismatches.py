@@ -39,6 +39,7 @@ Make = Callable[..., Path]
         ("alerts", [""], "expected a text of at least 1 character(s); found a text"),
         ("evaluation.resamples", -1, "found the number -1"),
         ("start", "yesterday", "'yesterday' is no instant; write for example 2013-05-01 or 2013-05-01T06:00Z"),
+        ("start", "0001-01-01T00:00+14:00", "is no instant; write for example 2013-05-01 or 2013-05-01T06:00Z"),
         ("start", [1], "expected an instant, as a text; write for example 2013-05-01 or 2013-05-01T06:00Z"),
         (
             "monitoring.reference",
