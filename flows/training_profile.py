@@ -135,13 +135,9 @@ def log_profile(job: Job, profile: TrainingProfile, folder: Path) -> str:
             "mlflow.source.git.commit": job.places.commit,
         },
     )
-    try:
+    with registry.ending(run):
         registry.log(run, metrics=metrics_of(profile.costs))
         registry.log_folder(run, folder, "profile")
-    except BaseException:
-        registry.end_run(run, "FAILED")
-        raise
-    registry.end_run(run)
     return registry.run_link(run)
 
 

@@ -7,8 +7,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -236,6 +236,22 @@ class Tracking:
         """End a run: FINISHED, FAILED or KILLED."""
         with self._reach():
             self._client.set_terminated(run, status)
+
+    @contextmanager
+    def ending(self, run: str) -> Iterator[None]:
+        """End a run with what is done for it: FAILED where that fails.
+
+        Where MLflow is away it is not asked again, which would be waited for once more: whoever takes the turn next
+        fails a training's run.
+        """
+        try:
+            yield
+        except UnreachableError:
+            raise
+        except BaseException:
+            self.end_run(run, "FAILED")
+            raise
+        self.end_run(run)
 
     def fail_orphan(self, run: str) -> bool:
         """Mark the run of a dead process failed, if it still says running."""

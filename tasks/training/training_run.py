@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from expectations.deciding import RECALIBRATE
-from expectations.errors import UnreachableError
 from expectations.masking import mask
 from expectations.problems import ScoreMeaning
 from tasks.bundles.champion import current_champion, refuse_redefined
@@ -96,7 +95,7 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         },
     )
     on_run(run)
-    try:
+    with registry.ending(run):
         registry.log_dataset(
             run,
             f"{job.name}@v{selected.table.version}",
@@ -125,12 +124,6 @@ def train_challenger(job: Job, selected: TrainingSet, on_run: Callable[[str], No
         doing("recording the run in MLflow")
         challenger = Challenger(judged.judgement, digest, run, champion.digest if champion else None)
         _record(job, challenger, judged, refitted, live.names)
-    except UnreachableError:  # to ask MLflow again would wait once more; whoever takes the turn next fails the run
-        raise
-    except BaseException:
-        registry.end_run(run, "FAILED")
-        raise
-    registry.end_run(run)
     return challenger
 
 
