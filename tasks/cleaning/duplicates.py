@@ -15,19 +15,12 @@ def last_of_each(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
 
     Missing values are equal to one another.
     """
-    told_by = rows.select(columns)
-    if all_differ(told_by):
-        return rows
-    return rows[_places(told_by)]
+    places = places_of_last(rows.select(columns))
+    return rows if len(places) == len(rows) else rows[places]
 
 
 def places_of_last(told_by: pl.DataFrame) -> pl.Series:
     """Return where the last of the rows stands that are equal in all their columns, for each of them."""
     if all_differ(told_by):
         return pl.int_range(len(told_by), dtype=pl.UInt32, eager=True)
-    return _places(told_by)
-
-
-def _places(told_by: pl.DataFrame) -> pl.Series:
-    columns = told_by.columns
-    return told_by.with_row_index(POSITION).unique(columns, keep="last", maintain_order=True)[POSITION]
+    return told_by.with_row_index(POSITION).unique(told_by.columns, keep="last", maintain_order=True)[POSITION]

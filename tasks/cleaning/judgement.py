@@ -26,7 +26,7 @@ def judge(usecase: LoadedUseCase, rows: pl.DataFrame | StoredRows) -> list[Outco
     UseCaseError
         If the suite cannot be built.
     """
-    judged = rows.drop(UNREAD, strict=False) if isinstance(rows, pl.DataFrame) else rows.drop(UNREAD)
+    judged = rows.drop(UNREAD) if UNREAD in rows.columns else rows
     return [*validate(usecase, judged), *_unread(rows), *unreadable_pictures(usecase, rows)]
 
 

@@ -77,5 +77,5 @@ def _undeclared(step: CleaningStep, found: str) -> PartError:
         f"{type(step).__name__}, whose `own_columns` is true, to need no columns but those it `reads` and the keys, "
         "and to change no others",
         found,
-        "Correct its package: return those from `reads`, or leave `own_columns` out; `driftwheel parts --check` tells",
+        "Correct its package: return those from `reads`, or leave `own_columns` out (`driftwheel parts --check` tries)",
     )
