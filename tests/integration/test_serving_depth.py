@@ -205,19 +205,49 @@ def test_small_requests_do_not_wait_for_large_ones(service: Running, made) -> No
             assert json.loads(_all(connection).partition(b"\r\n\r\n")[2])["predictions"] == expected
 
 
+NONSENSE, LONG = b"\x00nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nlong: " + b"y" * 40_000
+REFUSED = {NONSENSE: b"HTTP/1.1 400", LONG: b"HTTP/1.1 431"}
+
+
+def _parted(received: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the head and the body of a first reply, and what follows it."""
+    head, _, rest = received.partition(b"\r\n\r\n")
+    length = int(re.search(rb"(?mi)^content-length: (\d+)", head)[1])
+    return head, rest[:length], rest[length:]
+
+
 @pytest.mark.parametrize("rows", [1, 5000])
-@pytest.mark.parametrize("behind", [b"\x00nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nlong: " + b"y" * 40_000, b""])
+@pytest.mark.parametrize("behind", [NONSENSE, LONG, b""])
 def test_a_reply_that_is_due_comes_before_the_end_of_a_connection(
     service: Running, made, rows: int, behind: bytes
 ) -> None:
+    """What is behind it has an answer of its own only where it came after that reply."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(_post(made, rows) + behind)
         if not behind:
             connection.shutdown(socket.SHUT_WR)
         received = _all(connection)
-    assert received.startswith(b"HTTP/1.1 200")
-    _, _, body = received.partition(b"\r\n\r\n")
+    head, body, after = _parted(received)
+    assert head.startswith(b"HTTP/1.1 200")
     assert len(json.loads(body)["predictions"]) == rows
+    if after:
+        head, body, nothing = _parted(after)
+        assert head.startswith(REFUSED[behind])
+        assert json.loads(body)["error_code"] == "BAD_REQUEST"
+        assert not nothing
+
+
+@pytest.mark.parametrize("behind", [NONSENSE, LONG])
+def test_what_comes_after_a_reply_and_cannot_be_read_is_refused(service: Running, made, behind: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(_post(made, 1))
+        first = connection.recv(1 << 20)
+        assert first.startswith(b"HTTP/1.1 200")
+        connection.sendall(behind)
+        head, body, nothing = _parted(_all(connection))
+    assert head.startswith(REFUSED[behind])
+    assert json.loads(body)["error_code"] == "BAD_REQUEST"
+    assert not nothing
 
 
 def test_a_long_body_is_not_taken_for_headers(service: Running, made) -> None:
